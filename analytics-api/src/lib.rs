@@ -1,0 +1,1 @@
+//! Answers how every ad is doing.

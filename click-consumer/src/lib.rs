@@ -1,0 +1,1 @@
+//! Counts events from Kafka once each.

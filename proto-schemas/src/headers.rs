@@ -1,0 +1,93 @@
+//! Record headers: what a reader learns without decoding the value.
+
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+use crate::{AdEvent, Kind, Timestamp};
+
+/// Media type of the value, and the name that says so.
+pub const CONTENT_TYPE: (&str, &str) = ("content-type", "application/x-protobuf");
+
+/// Full name of the message in the value.
+pub const MESSAGE_TYPE: (&str, &str) = ("message-type", "ads.events.v1.AdEvent");
+
+/// W3C Trace Context, level 1.
+pub const TRACEPARENT: &str = "traceparent";
+
+/// Names of the headers that a dead letter carries beside those of the record that died.
+pub mod dead {
+    /// Topic of the record that died.
+    pub const TOPIC: &str = "dead-topic";
+    /// Partition of the record that died, in decimal.
+    pub const PARTITION: &str = "dead-partition";
+    /// Offset of the record that died, in decimal. Topic, partition and offset identify a dead
+    /// letter: the same one may be produced twice.
+    pub const OFFSET: &str = "dead-offset";
+    /// Why, in `snake_case`: a reason that does not change from release to release.
+    pub const REASON: &str = "dead-reason";
+    /// Why, in words for a person.
+    pub const DETAIL: &str = "dead-detail";
+}
+
+/// The headers of an event's record, with the attributes of CloudEvents 1.0 in its Kafka binding's
+/// binary mode (`ce_` names).
+pub fn for_event(event: &AdEvent, traceparent: Option<&str>) -> Vec<(&'static str, String)> {
+    let ce_type = match event.kind {
+        Kind::Click => "ads.events.v1.click",
+        Kind::Impression => "ads.events.v1.impression",
+    };
+    let mut headers = vec![
+        (CONTENT_TYPE.0, CONTENT_TYPE.1.to_owned()),
+        (MESSAGE_TYPE.0, MESSAGE_TYPE.1.to_owned()),
+        ("ce_specversion", "1.0".to_owned()),
+        ("ce_id", event.dedup_key.to_string()),
+        ("ce_source", "/ads/ingest".to_owned()),
+        ("ce_type", ce_type.to_owned()),
+        ("ce_time", rfc3339(event.occurred_at)),
+        ("ce_subject", event.ad_id.to_string()),
+    ];
+    headers.extend(traceparent.map(|it| (TRACEPARENT, it.to_owned())));
+    headers
+}
+
+/// The moment as RFC 3339 has it, in UTC.
+pub fn rfc3339(time: Timestamp) -> String {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(time.as_micros()) * 1000)
+        .ok()
+        .and_then(|it| it.format(&Rfc3339).ok())
+        .unwrap_or_else(|| unreachable!("a timestamp lies between 1970 and 2199"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::{AdId, DedupWindow, NewEvent};
+
+    #[test]
+    fn a_record_says_what_it_holds() {
+        let event = NewEvent {
+            kind: Kind::Click,
+            ad_id: AdId::new(7).expect("in range"),
+            occurred_at: Timestamp::from_micros(1_744_736_100_250_000).expect("in range"),
+            received_at: Timestamp::from_micros(1_744_736_101_000_000).expect("in range"),
+            address: Ipv4Addr::new(192, 0, 2, 1).into(),
+            playback_ms: None,
+            event_id: None,
+            user_agent: None,
+        }
+        .into_event(DedupWindow::MILLISECOND);
+
+        let headers =
+            for_event(&event, Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"));
+
+        let value = |name| headers.iter().find(|it| it.0 == name).map(|it| it.1.as_str());
+        assert_eq!(value("content-type"), Some("application/x-protobuf"));
+        assert_eq!(value("message-type"), Some("ads.events.v1.AdEvent"));
+        assert_eq!(value("ce_type"), Some("ads.events.v1.click"));
+        assert_eq!(value("ce_id"), Some(event.dedup_key.to_string().as_str()));
+        assert_eq!(value("ce_time"), Some("2025-04-15T16:55:00.25Z"));
+        assert_eq!(value("ce_subject"), Some("7"));
+        assert!(value("traceparent").is_some_and(|it| it.starts_with("00-")));
+    }
+}
