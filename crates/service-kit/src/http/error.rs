@@ -1,0 +1,60 @@
+//! The one shape that errors have on the public ports.
+
+use std::time::Duration;
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use axum::{Json, Router};
+use serde::Serialize;
+
+/// The body of every error: a sentence for people, a code for programs.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct ErrorBody {
+    /// A sentence.
+    pub error: String,
+    /// What happened, in `snake_case`. Never changes for the same reason.
+    pub code: &'static str,
+    /// The field of the request that is at fault, where one is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub field: Option<&'static str>,
+}
+
+/// Returns an error as every route answers it.
+///
+/// `retry_after` becomes a `Retry-After` header in whole seconds, rounded up, at least one.
+pub fn error_response(
+    status: StatusCode,
+    code: &'static str,
+    message: impl Into<String>,
+    field: Option<&'static str>,
+    retry_after: Option<Duration>,
+) -> Response {
+    let body = ErrorBody { error: message.into(), code, field };
+    let mut response = (status, Json(body)).into_response();
+    let headers = response.headers_mut();
+    if let Some(wait) = retry_after {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        headers.insert(header::RETRY_AFTER, seconds.max(1).into());
+    }
+    if matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE) {
+        // The rest of the body was not read, so the connection cannot carry another request.
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// Gives `router` the 404 and the 405 of the common shape; the 405 keeps its `Allow` header.
+///
+/// Call it after the last route, because routes that are added later keep axum's empty 405.
+pub fn with_fallbacks<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
+    router.fallback(not_found).method_not_allowed_fallback(method_not_allowed)
+}
+
+async fn not_found() -> Response {
+    error_response(StatusCode::NOT_FOUND, "not_found", "There is no such route.", None, None)
+}
+
+async fn method_not_allowed() -> Response {
+    let message = "This route does not have that method; see the Allow header.";
+    error_response(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message, None, None)
+}

@@ -1,0 +1,9 @@
+//! The HTTP side of a service: its server, its errors and the reading of bodies.
+
+mod body;
+mod error;
+mod server;
+
+pub use body::{BodyError, read_body};
+pub use error::{ErrorBody, error_response, with_fallbacks};
+pub use server::{ServerLimits, listen, serve};

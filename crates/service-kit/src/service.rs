@@ -1,0 +1,189 @@
+//! A service's main: settings, logs, runtime, signals, and then the service itself.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::settings::groups::Logs;
+use crate::settings::{Env, Settings, Vars, help_text};
+use crate::shutdown::Signals;
+use crate::telemetry;
+
+/// How long blocking work that outlived the service is waited for.
+const LAST_WAIT: Duration = Duration::from_secs(5);
+
+/// Who a process is. Made by [`service!`](crate::service!).
+#[derive(Clone, Copy, Debug)]
+pub struct Service {
+    /// The binary's name.
+    pub name: &'static str,
+    /// The release.
+    pub version: &'static str,
+    /// What it does, in one sentence.
+    pub about: &'static str,
+}
+
+/// Makes a [`Service`] of the calling crate's manifest.
+#[macro_export]
+macro_rules! service {
+    () => {
+        $crate::Service {
+            name: env!("CARGO_PKG_NAME"),
+            version: env!("CARGO_PKG_VERSION"),
+            about: env!("CARGO_PKG_DESCRIPTION"),
+        }
+    };
+}
+
+/// Runs a service to its end; the whole of its main.
+///
+/// Answers `--help` and `--version`. Otherwise reads the settings (where they are wrong, all problems
+/// go to standard error and the exit code is 2), sets up logs by `LOG_FORMAT` and `LOG_LEVEL`, and
+/// calls `run` with a token that SIGTERM or SIGINT cancels. A second signal ends the process
+/// without waiting for `run`.
+///
+/// The exit code is 0 where `run` returned without an error, and 1 where not.
+pub fn main_with<C, F, Fut>(service: Service, run: F) -> ExitCode
+where
+    C: Settings,
+    F: FnOnce(C, CancellationToken) -> Fut,
+    Fut: Future<Output = anyhow::Result<()>>,
+{
+    let args: Vec<_> = std::env::args_os().skip(1).map(|arg| arg.display().to_string()).collect();
+    match start::<C>(service, &args, &Env::from_process()) {
+        Start::Print(text) => {
+            print(&text);
+            ExitCode::SUCCESS
+        }
+        Start::Refuse(text) => {
+            complain(&text);
+            ExitCode::from(2)
+        }
+        Start::Run(settings) => run_to_end(service, *settings, run),
+    }
+}
+
+/// The service's settings, and those that main itself needs.
+struct WithLogs<C> {
+    logs: Logs,
+    own: C,
+}
+
+impl<C: Settings> Settings for WithLogs<C> {
+    fn read(vars: &mut Vars) -> Self {
+        let own = C::read(vars);
+        Self { own, logs: Logs::read(vars) }
+    }
+}
+
+/// What the arguments and the settings amount to.
+enum Start<C> {
+    Print(String),
+    Refuse(String),
+    Run(Box<WithLogs<C>>),
+}
+
+fn start<C: Settings>(service: Service, args: &[String], env: &Env) -> Start<C> {
+    let Service { name, version, about } = service;
+    match args {
+        [] => match env.read() {
+            Ok(settings) => Start::Run(Box::new(settings)),
+            Err(invalid) => {
+                Start::Refuse(format!("{name} cannot start:\n{invalid}\n(see {name} --help)"))
+            }
+        },
+        [flag] if flag == "--help" || flag == "-h" => {
+            Start::Print(help_text::<WithLogs<C>>(name, about))
+        }
+        [flag] if flag == "--version" || flag == "-V" => Start::Print(format!("{name} {version}")),
+        _ => Start::Refuse(format!("{name} takes no arguments (see {name} --help)")),
+    }
+}
+
+fn run_to_end<C, F, Fut>(service: Service, settings: WithLogs<C>, run: F) -> ExitCode
+where
+    F: FnOnce(C, CancellationToken) -> Fut,
+    Fut: Future<Output = anyhow::Result<()>>,
+{
+    if let Err(error) = telemetry::init(&settings.logs) {
+        complain(&format!("logs could not be set up: {error}"));
+        return ExitCode::FAILURE;
+    }
+    let runtime = match Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            error!(%error, "runtime could not be started");
+            return ExitCode::FAILURE;
+        }
+    };
+
+    info!(service.name = service.name, service.version = service.version, "starting");
+    let ended =
+        runtime.block_on(until_end_or_second_signal(|shutdown| run(settings.own, shutdown)));
+    match ended {
+        Ended::Itself(Ok(())) => {
+            info!("stopped");
+            runtime.shutdown_timeout(LAST_WAIT);
+            ExitCode::SUCCESS
+        }
+        Ended::Itself(Err(error)) => {
+            error!(error = format!("{error:#}"), "stopped by an error");
+            runtime.shutdown_timeout(LAST_WAIT);
+            ExitCode::FAILURE
+        }
+        Ended::BySignal(signal) => {
+            error!(signal, "stopping at once, work in flight is lost");
+            runtime.shutdown_background();
+            ExitCode::FAILURE
+        }
+    }
+}
+
+enum Ended {
+    Itself(anyhow::Result<()>),
+    BySignal(&'static str),
+}
+
+async fn until_end_or_second_signal<F, Fut>(run: F) -> Ended
+where
+    F: FnOnce(CancellationToken) -> Fut,
+    Fut: Future<Output = anyhow::Result<()>>,
+{
+    let mut signals = match Signals::catch() {
+        Ok(signals) => signals,
+        Err(error) => return Ended::Itself(Err(error.into())),
+    };
+    let shutdown = CancellationToken::new();
+    let mut running = Box::pin(run(shutdown.clone()));
+
+    loop {
+        // A signal that loses the race is not lost; `running` is never dropped by losing one.
+        tokio::select! {
+            ended = running.as_mut() => return Ended::Itself(ended),
+
+            signal = signals.next() => {
+                if shutdown.is_cancelled() {
+                    // Leaked, because destructors may wait: a Kafka client for a broker that is
+                    // gone, for one. The process ends now and takes everything with it.
+                    std::mem::forget(running);
+                    return Ended::BySignal(signal);
+                }
+                warn!(signal, "stopping, a second signal stops at once");
+                shutdown.cancel();
+            }
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "what was asked for on the command line")]
+fn print(text: &str) {
+    println!("{text}");
+}
+
+#[expect(clippy::print_stderr, reason = "there are no logs before there are settings")]
+fn complain(text: &str) {
+    eprintln!("{text}");
+}

@@ -1,0 +1,73 @@
+//! What the settings are, told by the code that reads them.
+
+use std::fmt::Write as _;
+
+use super::{Env, Settings, Vars};
+
+/// One setting as an operator knows it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Description {
+    /// The environment variable.
+    pub name: &'static str,
+    /// What holds where it is not set.
+    pub fallback: Fallback,
+    /// What it does.
+    pub help: &'static str,
+}
+
+/// What holds where a setting is not set.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Fallback {
+    /// This value, written as in the environment.
+    Value(&'static str),
+    /// Nothing: the service refuses to start.
+    Required {
+        /// A value that would do.
+        example: &'static str,
+    },
+    /// The service goes without.
+    Unset,
+}
+
+/// Lists the settings of `C` in the order in which they are read.
+pub fn describe<C: Settings>() -> Vec<Description> {
+    let mut vars = Vars::new(Env::default());
+    // Only what was asked for matters here; that required settings are missing does not.
+    drop(C::read(&mut vars));
+    vars.descriptions
+}
+
+/// Returns what `--help` prints for a service with the settings of `C`.
+pub fn help_text<C: Settings>(binary: &str, about: &str) -> String {
+    let mut text = format!(
+        "{about}\n\nUsage: {binary} [--help | --version]\n\nSettings are environment variables:\n"
+    );
+    for Description { name, fallback, help } in describe::<C>() {
+        let fallback = match fallback {
+            Fallback::Value("") => "default: empty".to_owned(),
+            Fallback::Value(default) => format!("default: {default}"),
+            Fallback::Required { example } => format!("required, for example {example}"),
+            Fallback::Unset => "default: unset".to_owned(),
+        };
+        // Writing to a string cannot fail.
+        write!(text, "\n  {name}  ({fallback})\n      {help}\n").ok();
+    }
+    text
+}
+
+/// Returns a Markdown table of `settings`, as it stands in the README.
+pub fn markdown_table(settings: &[Description]) -> String {
+    let mut table = "| Setting | Default | Meaning |\n|---|---|---|\n".to_owned();
+    for Description { name, fallback, help } in settings {
+        let fallback = match fallback {
+            Fallback::Value("") => "empty".to_owned(),
+            Fallback::Value(default) => format!("`{default}`"),
+            Fallback::Required { example } => format!("required, e.g. `{example}`"),
+            Fallback::Unset => "unset".to_owned(),
+        };
+        let help = help.replace('|', "\\|");
+        // Writing to a string cannot fail.
+        writeln!(table, "| `{name}` | {fallback} | {help} |").ok();
+    }
+    table
+}

@@ -1,0 +1,187 @@
+//! Settings that several services share, so that name, default and meaning stand once.
+
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{Settings, Vars};
+use crate::telemetry::{LogFilter, LogFormat};
+
+/// Where Kafka is.
+#[derive(Clone, Debug)]
+pub struct Kafka {
+    /// `KAFKA_BROKERS`: comma-separated `host:port` list. Required.
+    pub brokers: String,
+    /// `TOPIC_PREFIX`: put before every topic's name. Empty by default.
+    pub topic_prefix: String,
+}
+
+impl Settings for Kafka {
+    fn read(vars: &mut Vars) -> Self {
+        let brokers: String = vars.required(
+            "KAFKA_BROKERS",
+            "127.0.0.1:19092",
+            "Kafka brokers to start from, a comma-separated list of host:port",
+        );
+        let topic_prefix: String = vars.or(
+            "TOPIC_PREFIX",
+            "",
+            "Put before the name of every topic, so that several pipelines can share a Kafka",
+        );
+        vars.check(
+            "KAFKA_BROKERS",
+            brokers.split(',').all(is_host_and_port),
+            "must be a comma-separated list of host:port",
+        );
+        vars.check(
+            "TOPIC_PREFIX",
+            topic_prefix.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)),
+            "must hold only letters, digits, dots, underscores and hyphens",
+        );
+        Self { brokers, topic_prefix }
+    }
+}
+
+/// Where Postgres is.
+#[derive(Clone, Debug)]
+pub struct Postgres {
+    /// `DATABASE_URL`: `postgres://user:password@host:port/database`. Required.
+    pub url: SecretString,
+}
+
+impl Settings for Postgres {
+    fn read(vars: &mut Vars) -> Self {
+        let url: SecretString = vars.required(
+            "DATABASE_URL",
+            "postgres://ads:password@127.0.0.1:15432/ads",
+            "The Postgres database, as a postgres:// URL",
+        );
+        let text = url.expose_secret();
+        vars.check(
+            "DATABASE_URL",
+            text.starts_with("postgres://") || text.starts_with("postgresql://"),
+            "must be a postgres:// URL",
+        );
+        Self { url }
+    }
+}
+
+/// Where Redis is.
+#[derive(Clone, Debug)]
+pub struct Redis {
+    /// `REDIS_URL`: `redis://host:port`. Required.
+    pub url: SecretString,
+    /// `REDIS_PREFIX`: put before every key. Defaults to `ads`.
+    pub prefix: String,
+}
+
+impl Settings for Redis {
+    fn read(vars: &mut Vars) -> Self {
+        let url: SecretString = vars.required(
+            "REDIS_URL",
+            "redis://127.0.0.1:16379",
+            "The Redis server that holds the counters, as a redis:// URL",
+        );
+        let prefix: String = vars.or(
+            "REDIS_PREFIX",
+            "ads",
+            "Put before every key, so that several pipelines can share a Redis",
+        );
+        vars.check(
+            "REDIS_URL",
+            url.expose_secret().starts_with("redis://"),
+            "must be a redis:// URL",
+        );
+        vars.check(
+            "REDIS_PREFIX",
+            prefix.chars().all(|c| c.is_ascii_alphanumeric() || "._:-".contains(c)),
+            "must hold only letters, digits, dots, colons, underscores and hyphens",
+        );
+        Self { url, prefix }
+    }
+}
+
+/// How far from the present an event's own time may lie.
+#[derive(Clone, Copy, Debug)]
+pub struct EventAge {
+    /// `MAX_EVENT_AGE`: see [`max_event_age`].
+    pub max_event_age: Duration,
+    /// `MAX_EVENT_AHEAD`: how far a player's clock may be ahead. Defaults to `10m`.
+    pub max_event_ahead: Duration,
+}
+
+impl Settings for EventAge {
+    fn read(vars: &mut Vars) -> Self {
+        Self {
+            max_event_age: max_event_age(vars),
+            max_event_ahead: vars.or(
+                "MAX_EVENT_AHEAD",
+                "10m",
+                "How far in the future an event's timestamp may lie",
+            ),
+        }
+    }
+}
+
+/// Reads `MAX_EVENT_AGE`, for a service that needs no other part of [`EventAge`].
+///
+/// Defaults to `7d`. Events are told apart from their duplicates only for as long as their day's
+/// partition is kept, so the partitions must be kept for longer than this.
+pub fn max_event_age(vars: &mut Vars) -> Duration {
+    vars.or("MAX_EVENT_AGE", "7d", "How old an event may be and still count")
+}
+
+/// How the service logs.
+#[derive(Clone, Debug)]
+pub struct Logs {
+    /// `LOG_FORMAT`: `json` (the default) or `text`.
+    pub format: LogFormat,
+    /// `LOG_LEVEL`: what is logged. Defaults to `info`.
+    pub level: LogFilter,
+}
+
+impl Settings for Logs {
+    fn read(vars: &mut Vars) -> Self {
+        Self {
+            format: vars.or(
+                "LOG_FORMAT",
+                "json",
+                "`json` for one JSON object a line, `text` for people",
+            ),
+            level: vars.or(
+                "LOG_LEVEL",
+                "info",
+                "What is logged: a level, or directives such as info,ingest_api=debug",
+            ),
+        }
+    }
+}
+
+/// How the service stops.
+#[derive(Clone, Copy, Debug)]
+pub struct Shutdown {
+    /// `SHUTDOWN_TIMEOUT`: how long what is in flight may take to finish. Defaults to `25s`.
+    ///
+    /// Must stay below the orchestrator's own limit (30 s in Kubernetes), which kills.
+    pub timeout: Duration,
+}
+
+impl Settings for Shutdown {
+    fn read(vars: &mut Vars) -> Self {
+        Self {
+            timeout: vars.or(
+                "SHUTDOWN_TIMEOUT",
+                "25s",
+                "How long what is in flight may take to finish after SIGTERM or SIGINT",
+            ),
+        }
+    }
+}
+
+fn is_host_and_port(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| {
+        !host.is_empty()
+            && !host.contains(|c: char| c == '/' || c.is_whitespace())
+            && port.parse::<u16>().is_ok()
+    })
+}
