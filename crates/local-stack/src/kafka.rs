@@ -1,0 +1,119 @@
+//! A private Apache Kafka: one node that is broker and controller at once.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use uuid::Uuid;
+
+use crate::StartError;
+use crate::launch::Program;
+use crate::place::{Place, free_port};
+use crate::server::{Launch, Recipe, Server, StopSignal};
+
+mod jars;
+mod properties;
+
+/// A private Kafka broker.
+pub type Kafka = Server<KafkaRecipe>;
+
+impl Kafka {
+    /// What `KAFKA_BROKERS` is set to.
+    pub fn brokers(&self) -> String {
+        format!("127.0.0.1:{}", self.port())
+    }
+}
+
+/// How Kafka is started.
+#[derive(Debug)]
+pub struct KafkaRecipe {
+    port: u16,
+}
+
+impl Recipe for KafkaRecipe {
+    const NAME: &'static str = "Kafka";
+    const PORT_VARIABLE: &'static str = "LOCAL_KAFKA_PORT";
+    const READY_WITHIN: Duration = Duration::from_mins(2);
+    const PORT_TAKEN: &'static str = "Address already in use";
+    const STOP: StopSignal = StopSignal::Terminate;
+
+    async fn prepare(place: &Place, port: u16) -> Result<(Self, Launch), StartError> {
+        let libs = jars::find()?;
+        let controller_port = free_port().ok_or(StartError::NoFreePort("Kafka's controller"))?;
+        std::fs::create_dir_all(&place.data)
+            .map_err(StartError::file("folder could not be made", &place.data))?;
+
+        let files = properties::write(&place.data, port, controller_port)?;
+        let java = java(&libs, &files.log4j, place.durable)?;
+        if !files.log_dir.join("meta.properties").exists() {
+            format(&java, &files.server)?;
+        }
+
+        let program = java.arg("kafka.Kafka").arg(&files.server);
+        Ok((Self { port }, Launch(program)))
+    }
+
+    async fn probe(&self) -> Result<(), String> {
+        let address = format!("127.0.0.1:{}", self.port);
+        // Making a client costs more than a refused connection, of which there are many at first.
+        tokio::net::TcpStream::connect(&address).await.map_err(|error| error.to_string())?;
+        tokio::task::spawn_blocking(move || has_a_broker(&address))
+            .await
+            .map_err(|error| error.to_string())?
+    }
+}
+
+/// Asks for the metadata of the cluster, which names the broker once it may serve.
+fn has_a_broker(address: &str) -> Result<(), String> {
+    const LIMIT: Duration = Duration::from_secs(5);
+    let client: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", address)
+        .create()
+        .map_err(|error| error.to_string())?;
+    let metadata = client.fetch_metadata(None, LIMIT).map_err(|error| error.to_string())?;
+    if metadata.brokers().is_empty() { Err("no broker is registered".to_owned()) } else { Ok(()) }
+}
+
+fn java(libs: &Path, log4j: &Path, durable: bool) -> Result<Program, StartError> {
+    let mut class_path = libs.as_os_str().to_owned();
+    class_path.push("/*");
+    let mut log4j_option = std::ffi::OsString::from("-Dlog4j2.configurationFile=");
+    log4j_option.push(log4j);
+
+    let java = Program::installed("java", jars::INSTALLED_ELSEWHERE)?
+        .args(["-Xmx512m", "-XX:+UseSerialGC", "-XX:-UsePerfData", "-Djava.awt.headless=true"])
+        .arg(log4j_option);
+    // The quick compiler alone halves the start; the thorough one pays off after minutes only.
+    let java = if durable { java } else { java.arg("-XX:TieredStopAtLevel=1") };
+    Ok(java.arg("-cp").arg(class_path))
+}
+
+fn format(java: &Program, properties: &Path) -> Result<(), StartError> {
+    let cluster = Uuid::new_v4().simple().to_string();
+    let output = java
+        .clone()
+        .args(["kafka.tools.StorageTool", "format", "--cluster-id"])
+        // Kafka's own ids are 22 characters of base64; any text of that alphabet will do.
+        .arg(&cluster[..22])
+        .arg("--config")
+        .arg(properties)
+        .output()
+        .map_err(StartError::file("java could not be run for", properties))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(StartError::Preparing {
+        what: "Kafka's storage could not be formatted".to_owned(),
+        output: [output.stdout, output.stderr]
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .concat(),
+    })
+}
+
+/// The files that a broker is started with.
+struct Files {
+    server: PathBuf,
+    log4j: PathBuf,
+    log_dir: PathBuf,
+}

@@ -1,0 +1,52 @@
+//! Where the broker's jars are: fetched by `scripts/install.sh`, or of an unpacked Kafka.
+
+use std::path::{Path, PathBuf};
+
+use crate::StartError;
+
+pub(super) const INSTALLED_ELSEWHERE: &str =
+    "or set KAFKA_HOME to an unpacked Kafka, or KAFKA_BROKERS to a Kafka that runs";
+
+/// The one place that names the version, shared with the script that fetches it.
+const POM: &str = include_str!("../../kafka/pom.xml");
+
+/// The folder of jars to run.
+pub(super) fn find() -> Result<PathBuf, StartError> {
+    let libs = match kafka_home() {
+        Some(home) => home.join("libs"),
+        None => fetched(),
+    };
+    if libs.is_dir() {
+        return Ok(libs);
+    }
+    Err(StartError::NotInstalled {
+        what: format!("Kafka, expected at {},", libs.display()),
+        or_else: INSTALLED_ELSEWHERE,
+    })
+}
+
+#[expect(clippy::disallowed_methods, reason = "not a setting of a service")]
+fn kafka_home() -> Option<PathBuf> {
+    std::env::var_os("KAFKA_HOME").filter(|it| !it.is_empty()).map(PathBuf::from)
+}
+
+fn fetched() -> PathBuf {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let repository = repository.canonicalize().unwrap_or(repository);
+    repository.join(".local/kafka").join(version()).join("libs")
+}
+
+fn version() -> &'static str {
+    let (_, rest) = POM.split_once("<kafka.version>").unwrap_or_default();
+    rest.split_once('<').unwrap_or_default().0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pom_names_the_version() {
+        assert!(version().starts_with("4."), "{}", version());
+    }
+}

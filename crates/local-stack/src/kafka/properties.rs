@@ -1,0 +1,62 @@
+//! The configuration files of the broker.
+
+use std::path::Path;
+
+use super::Files;
+use crate::StartError;
+
+const LOG4J: &str = include_str!("../../kafka/log4j2.properties");
+
+/// Writes the broker's configuration, anew at each start, since its ports may differ.
+pub(super) fn write(data: &Path, port: u16, controller_port: u16) -> Result<Files, StartError> {
+    let files = Files {
+        server: data.join("server.properties"),
+        log4j: data.join("log4j2.properties"),
+        log_dir: data.join("logs"),
+    };
+    for (path, text) in [
+        (&files.server, server(&files.log_dir, port, controller_port)),
+        (&files.log4j, LOG4J.to_owned()),
+    ] {
+        std::fs::write(path, text)
+            .map_err(StartError::file("configuration could not be written", path))?;
+    }
+    Ok(files)
+}
+
+fn server(log_dir: &Path, port: u16, controller_port: u16) -> String {
+    format!(
+        "# Written at each start: change crates/local-stack/src/kafka/properties.rs instead.
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller_port}
+controller.listener.names=CONTROLLER
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+log.dirs={log_dir}
+
+# Topics are made on purpose, never by a misspelt name.
+auto.create.topics.enable=false
+
+# There is one broker to hold everything.
+default.replication.factor=1
+offsets.topic.replication.factor=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+min.insync.replicas=1
+
+# Few groups, and none of them waits for more members.
+offsets.topic.num.partitions=4
+transaction.state.log.num.partitions=4
+group.initial.rebalance.delay.ms=0
+
+# Sized for one machine that does other things as well.
+num.network.threads=2
+num.io.threads=4
+log.cleaner.dedupe.buffer.size=16777216
+",
+        log_dir = log_dir.display(),
+    )
+}

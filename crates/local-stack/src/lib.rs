@@ -1,0 +1,22 @@
+//! Real Kafka, Postgres and Redis on this machine, for `make run` and for tests.
+//!
+//! [`kafka::Kafka`], [`postgres::Postgres`] and [`redis::Redis`] each start one private server and
+//! end it when dropped; [`stack::Stack`] is the three together; [`testing`] is what a test asks for
+//! its part of a stack that is already up.
+
+pub mod children;
+pub mod error;
+pub mod kafka;
+mod launch;
+pub mod place;
+pub mod postgres;
+mod process;
+mod procfs;
+pub mod redis;
+pub mod server;
+pub mod stack;
+pub mod testing;
+pub mod topics;
+
+pub use error::StartError;
+pub use place::{Place, Port};

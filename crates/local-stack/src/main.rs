@@ -1,0 +1,31 @@
+//! Runs the pipeline, or any command, beside real servers on this machine.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod command;
+
+/// Private Kafka, Postgres and Redis for this clone.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Exec(command::exec::Exec),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Exec(exec) => exec.run().await,
+    };
+    outcome.unwrap_or_else(|error| {
+        command::say::problem(&error);
+        ExitCode::FAILURE
+    })
+}

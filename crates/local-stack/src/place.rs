@@ -1,0 +1,120 @@
+//! Where a server keeps its data and its log, and which port it takes.
+
+use std::fs::Permissions;
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use crate::StartError;
+
+/// The port a server listens on, always on 127.0.0.1.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Port {
+    /// This one, or an error that names it.
+    Fixed(u16),
+    /// One that nobody uses.
+    Free,
+}
+
+/// Where one server lives.
+#[derive(Clone, Debug)]
+pub struct Place {
+    pub(crate) data: PathBuf,
+    pub(crate) log: PathBuf,
+    pub(crate) port: Port,
+    pub(crate) durable: bool,
+    /// Keeps a temporary folder for as long as somebody uses it.
+    _temporary: Option<Arc<TempDir>>,
+}
+
+impl Place {
+    /// A place that outlives the server: data is there again at the next start.
+    pub fn lasting(data: impl Into<PathBuf>, log: impl Into<PathBuf>, port: Port) -> Self {
+        Self { data: data.into(), log: log.into(), port, durable: true, _temporary: None }
+    }
+
+    /// A folder of its own, on a free port, removed together with the server.
+    ///
+    /// Data survives a kill of the server there, but not the loss of power: nothing is synced.
+    pub fn temporary() -> io::Result<Self> {
+        Ok(Self::within(&Arc::new(temporary_folder()?), "server"))
+    }
+
+    /// One of several servers in the same temporary folder.
+    pub(crate) fn within(folder: &Arc<TempDir>, name: &str) -> Self {
+        Self {
+            data: folder.path().join(name),
+            log: folder.path().join(format!("{name}.log")),
+            port: Port::Free,
+            durable: false,
+            _temporary: Some(Arc::clone(folder)),
+        }
+    }
+
+    /// The same place with another port.
+    #[must_use]
+    pub fn with_port(mut self, port: Port) -> Self {
+        self.port = port;
+        self
+    }
+
+    /// The server's log file.
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+}
+
+/// Makes a temporary folder that a server run as another user can reach as well.
+pub(crate) fn temporary_folder() -> io::Result<TempDir> {
+    let named = std::env::temp_dir();
+    let base = if reachable_by_everyone(&named) { named } else { PathBuf::from("/var/tmp") };
+
+    tempfile::Builder::new()
+        .prefix("local-stack-")
+        .permissions(Permissions::from_mode(0o755))
+        .tempdir_in(base)
+}
+
+/// Tells whether every user may pass through a folder and all folders above it.
+pub(crate) fn reachable_by_everyone(folder: &Path) -> bool {
+    const OTHERS_MAY_PASS: u32 = 0o001;
+    folder.ancestors().all(|it| it.metadata().is_ok_and(|at| at.mode() & OTHERS_MAY_PASS != 0))
+}
+
+/// Finds the port to use, which nobody listens on at this moment.
+pub(crate) fn choose_port(
+    port: Port,
+    server: &'static str,
+    variable: &'static str,
+) -> Result<u16, StartError> {
+    match port {
+        Port::Fixed(port) if is_free(port) => Ok(port),
+        Port::Fixed(port) => Err(StartError::PortInUse { server, port, variable }),
+        Port::Free => free_port().ok_or(StartError::NoFreePort(server)),
+    }
+}
+
+/// Picks a port below those that the system gives to outgoing connections.
+///
+/// A port from that range could be taken by any client while its server is being restarted.
+pub(crate) fn free_port() -> Option<u16> {
+    const FIRST: u16 = 20_000;
+    const COUNT: u16 = 10_000;
+    const ATTEMPTS: usize = 100;
+
+    (0..ATTEMPTS)
+        .map(|_| {
+            let [high, low, ..] = *Uuid::new_v4().as_bytes();
+            FIRST + u16::from_be_bytes([high, low]) % COUNT
+        })
+        .find(|port| is_free(*port))
+}
+
+fn is_free(port: u16) -> bool {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+}

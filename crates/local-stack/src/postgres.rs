@@ -1,0 +1,199 @@
+//! A private Postgres: its own data folder, one superuser `ads` without a password, loopback only.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use nix::unistd::{Gid, Uid};
+use tokio::time::timeout;
+use tokio_postgres::NoTls;
+use tokio_postgres::error::SqlState;
+
+use crate::StartError;
+use crate::launch::Program;
+use crate::place::Place;
+use crate::server::{Launch, Recipe, Server, StopSignal};
+
+mod owner;
+
+/// The superuser, and the database that is made for it.
+const NAME: &str = "ads";
+
+const INSTALLED_ELSEWHERE: &str = "or set DATABASE_URL to a Postgres that runs";
+
+/// A private Postgres server.
+pub type Postgres = Server<PostgresRecipe>;
+
+impl Postgres {
+    /// What `DATABASE_URL` is set to.
+    pub fn url(&self) -> String {
+        url(self.port(), NAME)
+    }
+
+    /// Where the data really is: elsewhere than asked for where Postgres could not reach that.
+    pub fn data(&self) -> &Path {
+        &self.recipe().data
+    }
+}
+
+/// How Postgres is started.
+#[derive(Debug)]
+pub struct PostgresRecipe {
+    port: u16,
+    data: PathBuf,
+}
+
+impl Recipe for PostgresRecipe {
+    const NAME: &'static str = "Postgres";
+    const PORT_VARIABLE: &'static str = "LOCAL_POSTGRES_PORT";
+    // Recovery after a kill replays up to `max_wal_size`.
+    const READY_WITHIN: Duration = Duration::from_mins(2);
+    const PORT_TAKEN: &'static str = "Address already in use";
+    // "Fast": roll back, disconnect everybody and write a checkpoint.
+    const STOP: StopSignal = StopSignal::Interrupt;
+
+    async fn prepare(place: &Place, port: u16) -> Result<(Self, Launch), StartError> {
+        let bin = binaries()?;
+        let (data, user) = owner::settle(&place.data)?;
+        if !data.join("PG_VERSION").exists() {
+            initialise(&bin, &data, user, place.durable)?;
+        }
+
+        let program = Program::new(bin.join("postgres"))
+            .arg("-D")
+            .arg(&data)
+            .args(settings(port, place.durable).iter().flat_map(|it| ["-c", it.as_str()]))
+            .env("LC_ALL", "C")
+            .user(user);
+        Ok((Self { port, data }, Launch(program)))
+    }
+
+    async fn probe(&self) -> Result<(), String> {
+        /// Longer than a connection takes on a loaded machine.
+        const LIMIT: Duration = Duration::from_secs(5);
+        timeout(LIMIT, connect_or_create(self.port))
+            .await
+            .map_err(|_elapsed| "no answer to a connection".to_owned())?
+            .map_err(|error| describe(&error))
+    }
+}
+
+/// Runs statements on a connection of their own; each statement is a transaction of its own.
+pub(crate) async fn execute(url: &str, statements: &[&str]) -> Result<(), tokio_postgres::Error> {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
+    let work = async move {
+        for statement in statements {
+            client.batch_execute(statement).await?;
+        }
+        Ok(())
+    };
+    // The connection ends when the client is dropped, at the end of `work`.
+    let (done, _closed) = tokio::join!(work, connection);
+    done
+}
+
+/// The cause behind "db error", which is all that the error itself says.
+pub(crate) fn describe(error: &tokio_postgres::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        // Writing to a String cannot fail.
+        let _ok = write!(text, ": {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+fn url(port: u16, database: &str) -> String {
+    format!("postgres://{NAME}@127.0.0.1:{port}/{database}")
+}
+
+/// Connects, and makes the database at the first start.
+async fn connect_or_create(port: u16) -> Result<(), tokio_postgres::Error> {
+    match execute(&url(port, NAME), &[]).await {
+        Err(error) if error.code() == Some(&SqlState::INVALID_CATALOG_NAME) => {
+            execute(&url(port, "postgres"), &[&format!("CREATE DATABASE {NAME}")]).await
+        }
+        other => other,
+    }
+}
+
+fn initialise(
+    bin: &Path,
+    data: &Path,
+    user: Option<(Uid, Gid)>,
+    durable: bool,
+) -> Result<(), StartError> {
+    let mut program = Program::new(bin.join("initdb"))
+        .arg("-D")
+        .arg(data)
+        .args(["--username", NAME, "--encoding", "UTF8", "--locale", "C", "--auth", "trust"])
+        .env("LC_ALL", "C")
+        .user(user);
+    if !durable {
+        program = program.arg("--no-sync");
+    }
+
+    let output = program
+        .output()
+        .map_err(StartError::file("initdb could not be run", &bin.join("initdb")))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(StartError::Preparing {
+        what: format!("initdb could not make {}", data.display()),
+        output: String::from_utf8_lossy(&output.stderr).into_owned(),
+    })
+}
+
+fn settings(port: u16, durable: bool) -> Vec<String> {
+    let mut settings = vec![
+        "listen_addresses=127.0.0.1".to_owned(),
+        format!("port={port}"),
+        // TCP only: the path of a socket may have 107 bytes, and a clone may be deeper than that.
+        "unix_socket_directories=".to_owned(),
+        "shared_buffers=256MB".to_owned(),
+        "max_wal_size=2GB".to_owned(),
+        "max_connections=200".to_owned(),
+        "synchronous_commit=on".to_owned(),
+        "timezone=UTC".to_owned(),
+        "log_timezone=UTC".to_owned(),
+        // Tests make statements fail on purpose; their texts would bury what matters.
+        "log_min_error_statement=panic".to_owned(),
+    ];
+    if !durable {
+        // A killed server loses nothing by these; only a loss of power would.
+        settings.extend(["fsync=off".to_owned(), "full_page_writes=off".to_owned()]);
+    }
+    settings
+}
+
+/// The folder of the newest server that is installed.
+fn binaries() -> Result<PathBuf, StartError> {
+    const OLDEST: u32 = 15;
+
+    let named = Command::new("pg_config").arg("--bindir").output();
+    let named = named.ok().filter(|it| it.status.success());
+    let named = named.map(|it| PathBuf::from(String::from_utf8_lossy(&it.stdout).trim()));
+    // Debian and Red Hat keep a folder for each version.
+    let mut found: Vec<(u32, PathBuf)> = ["/usr/lib/postgresql", "/usr"]
+        .iter()
+        .flat_map(|folder| std::fs::read_dir(folder).into_iter().flatten().flatten())
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let version = name.strip_prefix("pgsql-").unwrap_or(&name).parse().ok()?;
+            Some((version, entry.path().join("bin")))
+        })
+        .filter(|(version, bin)| *version >= OLDEST && bin.join("initdb").exists())
+        .collect();
+    found.sort();
+
+    let newest = found.pop().map(|(_, bin)| bin);
+    newest.or(named.filter(|bin| bin.join("initdb").exists())).ok_or_else(|| {
+        StartError::NotInstalled {
+            what: format!("a PostgreSQL server of version {OLDEST} or later"),
+            or_else: INSTALLED_ELSEWHERE,
+        }
+    })
+}
