@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncReadExt as _, copy, sink};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::pin;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -25,14 +26,25 @@ use tracing::{debug, error, warn};
 /// How long to wait after the system refused a connection, because it is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
+/// A head that is longer is answered with 431. hyper's own limit is ten times that, which with
+/// thousands of connections is memory worth attacking.
+const MAX_HEAD_BYTES: usize = 32 * 1024;
+
+/// How long a finished connection is read on, so that its last answer arrives (see [`linger`]).
+const LINGER: Duration = Duration::from_secs(1);
+
+/// How much of an unread body is swallowed meanwhile.
+const LINGER_BYTES: u64 = 1024 * 1024;
+
 /// What clients may use of the server.
 #[derive(Clone, Copy, Debug)]
 pub struct ServerLimits {
-    /// How long a client may take to send a request's head, and to begin the next request on a
-    /// connection that it keeps open.
+    /// How long a client may keep the server waiting: for the head of a request, for the next
+    /// request on a connection that it keeps open, and (on Linux) for it to take its answer.
     ///
     /// The connection is then closed without an answer. Where a load balancer stands in front, this
     /// must be longer than it keeps idle connections, or some of its requests meet a closed one.
+    /// Bodies have a limit of their own: [`read_body`](super::read_body).
     pub header_timeout: Duration,
     /// How many connections are served at once; more wait in the system's queue.
     pub max_connections: usize,
@@ -126,37 +138,64 @@ struct Connection {
 
 impl Connection {
     async fn serve(self, router: Router, limits: ServerLimits, shutdown: CancellationToken) {
-        let Self { stream, peer, permit } = self;
-        // Answers are small and complete: waiting for more to send would only delay them.
-        if let Err(error) = stream.set_nodelay(true) {
-            debug!(%error, "connection ended before it began");
-            return;
-        }
+        let Self { mut stream, peer, permit } = self;
 
-        let service = service_fn(move |request: Request<Incoming>| {
-            let mut request = request.map(Body::new);
-            request.extensions_mut().insert(ConnectInfo(peer));
-            router.clone().oneshot(request)
-        });
-        let connection = http1::Builder::new()
-            // Without a timer hyper knows no timeout at all.
-            .timer(TokioTimer::new())
-            .header_read_timeout(limits.header_timeout)
-            .serve_connection(TokioIo::new(stream), service);
-        pin!(connection);
-
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = shutdown.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        };
-        if let Err(error) = ended {
+        match serve_requests(&mut stream, peer, router, limits, shutdown).await {
+            Ok(()) => linger(&mut stream).await,
             // The client's doing: too slow, gone, or not speaking HTTP.
-            debug!(client.address = %peer, %error, "connection ended early");
+            Err(error) => debug!(client.address = %peer, %error, "connection ended early"),
         }
         drop(permit);
+    }
+}
+
+async fn serve_requests(
+    stream: &mut TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    limits: ServerLimits,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    // Answers are small and complete: waiting for more to send would only delay them.
+    stream.set_nodelay(true)?;
+    // hyper has no timeout for writing. Without this, clients that ask and never read the answers
+    // could hold every connection for ever.
+    #[cfg(target_os = "linux")]
+    socket2::SockRef::from(&*stream).set_tcp_user_timeout(Some(limits.header_timeout))?;
+
+    let service = service_fn(move |request: Request<Incoming>| {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(ConnectInfo(peer));
+        router.clone().oneshot(request)
+    });
+    let connection = http1::Builder::new()
+        // Without a timer hyper knows no timeout at all.
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), service);
+    pin!(connection);
+
+    tokio::select! {
+        // Losing the race takes nothing from the connection, which is polled on below.
+        ended = connection.as_mut() => ended?,
+        () = shutdown.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads on, for a moment, what the client still sends.
+///
+/// A socket that is closed with unread bytes resets its connection, and a client that is still
+/// sending a body that was refused would see the reset instead of the refusal.
+async fn linger(stream: &mut TcpStream) {
+    let mut rest = stream.take(LINGER_BYTES);
+    match timeout(LINGER, copy(&mut rest, &mut sink())).await {
+        Ok(Ok(0)) | Err(_) => {}
+        Ok(swallowed) => debug!(?swallowed, "client went on sending after its answer"),
     }
 }
 
