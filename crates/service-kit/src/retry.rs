@@ -96,3 +96,113 @@ pub async fn forever<T, E: fmt::Display>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIN: Duration = Duration::from_millis(100);
+    const MAX: Duration = Duration::from_secs(5);
+
+    #[test]
+    fn delays_are_spread_from_zero_to_a_bound_that_doubles_up_to_the_maximum() {
+        let bounds = [100, 200, 400, 800, 1600, 3200, 5000, 5000].map(Duration::from_millis);
+        let mut longest = [Duration::ZERO; 8];
+        let mut shortest = [MAX; 8];
+
+        for _ in 0..1000 {
+            for (place, delay) in Backoff::new(MIN, MAX).take(8).enumerate() {
+                longest[place] = longest[place].max(delay);
+                shortest[place] = shortest[place].min(delay);
+            }
+        }
+
+        for (place, bound) in bounds.into_iter().enumerate() {
+            // The bound goes through an f32 in backon. Missing a tenth of the range a thousand
+            // times has a probability of 10^-46.
+            assert!(longest[place] <= bound.mul_f32(1.001), "{longest:?}");
+            assert!(longest[place] > bound.mul_f32(0.9), "{longest:?}");
+            assert!(shortest[place] < bound.mul_f32(0.1), "{shortest:?}");
+        }
+    }
+
+    #[test]
+    fn delays_never_end_and_never_pass_the_maximum() {
+        assert!(Backoff::new(MIN, MAX).take(100_000).all(|delay| delay <= MAX));
+        assert!(Backoff::new(MAX, MIN).take(1000).all(|delay| delay <= MIN));
+    }
+
+    #[test]
+    fn after_a_success_delays_are_short_again() {
+        let mut backoff = Backoff::new(MIN, MAX);
+        backoff.by_ref().take(20).for_each(drop);
+
+        backoff.reset();
+
+        assert!(backoff.next_delay() <= MIN);
+    }
+
+    #[tokio::test]
+    async fn a_transient_failure_is_tried_again_until_it_succeeds() {
+        let mut tries = 0;
+        let shutdown = CancellationToken::new();
+        let mut failures = Vec::new();
+
+        let outcome = forever(
+            Backoff::new(Duration::from_micros(1), Duration::from_micros(100)),
+            &shutdown,
+            async || {
+                tries += 1;
+                if tries < 20 { Err(format!("try {tries}")) } else { Ok("done") }
+            },
+            |_| true,
+            |error, _| failures.push(error.clone()),
+        );
+
+        assert_eq!(outcome.await, Ok("done"));
+        assert_eq!(failures.len(), 19);
+        assert_eq!(failures[0], "try 1");
+    }
+
+    #[tokio::test]
+    async fn a_permanent_failure_is_not_tried_again() {
+        let shutdown = CancellationToken::new();
+        let mut tries = 0;
+
+        let outcome = forever::<(), _>(
+            Backoff::new(MIN, MAX),
+            &shutdown,
+            async || {
+                tries += 1;
+                Err("refused")
+            },
+            |_| false,
+            |_, _| {},
+        );
+
+        assert_eq!(outcome.await, Err(GaveUp::Permanent("refused")));
+        assert_eq!(tries, 1);
+    }
+
+    #[tokio::test]
+    async fn shutdown_ends_the_waiting_but_not_a_try() {
+        let shutdown = CancellationToken::new();
+        let mut tries = 0;
+
+        let outcome = forever::<(), _>(
+            Backoff::new(Duration::from_hours(1), Duration::from_hours(1)),
+            &shutdown,
+            async || {
+                tries += 1;
+                shutdown.cancel();
+                tokio::task::yield_now().await;
+                Err("still away")
+            },
+            |_| true,
+            |_, _| {},
+        );
+
+        assert_eq!(outcome.await, Err(GaveUp::Stopped("still away")));
+        assert_eq!(tries, 1);
+    }
+}

@@ -187,3 +187,82 @@ fn print(text: &str) {
 fn complain(text: &str) {
     eprintln!("{text}");
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use nix::sys::signal::{Signal, raise};
+
+    use super::*;
+    use crate::settings::groups;
+
+    const DOOR: Service = Service { name: "door", version: "1.2.3", about: "Opens doors." };
+
+    fn start(args: &[&str], env: &[(&str, &str)]) -> Start<groups::Kafka> {
+        let args: Vec<_> = args.iter().map(ToString::to_string).collect();
+        super::start(DOOR, &args, &Env::from_pairs(env.iter().copied()))
+    }
+
+    #[test]
+    fn help_is_given_without_settings_and_lists_those_of_the_logs_too() {
+        let Start::Print(help) = start(&["--help"], &[]) else { panic!("not printed") };
+
+        assert!(help.contains("KAFKA_BROKERS") && help.contains("LOG_FORMAT"), "{help}");
+    }
+
+    #[test]
+    fn the_version_is_given_without_settings() {
+        let Start::Print(version) = start(&["--version"], &[]) else { panic!("not printed") };
+
+        assert_eq!(version, "door 1.2.3");
+    }
+
+    #[test]
+    fn wrong_settings_are_all_named_and_an_argument_is_refused() {
+        let Start::Refuse(text) = start(&[], &[("LOG_FORMAT", "xml"), ("LOG_LEVEL", "a=b=c")])
+        else {
+            panic!("not refused")
+        };
+        assert_eq!(
+            text,
+            "door cannot start:\n\
+             KAFKA_BROKERS: is required, for example 127.0.0.1:19092\n\
+             LOG_FORMAT: \"xml\" is neither json nor text\n\
+             LOG_LEVEL: \"a=b=c\" is not a level or a list of directives\n\
+             (see door --help)"
+        );
+
+        assert!(matches!(start(&["serve"], &[("KAFKA_BROKERS", "a:1")]), Start::Refuse(_)));
+    }
+
+    #[test]
+    fn right_settings_reach_the_service() {
+        let Start::Run(settings) = start(&[], &[("KAFKA_BROKERS", "a:1")]) else {
+            panic!("not started")
+        };
+
+        assert_eq!(settings.own.brokers, "a:1");
+    }
+
+    // One test for all signals, because they reach every listener of the process.
+    #[tokio::test]
+    async fn the_first_signal_asks_and_the_second_does_not_wait() {
+        for signal in [Signal::SIGTERM, Signal::SIGINT] {
+            let ended = until_end_or_second_signal(async |shutdown: CancellationToken| {
+                raise(signal).expect("raised");
+                shutdown.cancelled().await;
+                Ok(())
+            });
+            assert!(matches!(ended.await, Ended::Itself(Ok(()))));
+        }
+
+        let ended = until_end_or_second_signal(async |shutdown: CancellationToken| {
+            raise(Signal::SIGTERM).expect("raised");
+            shutdown.cancelled().await;
+            raise(Signal::SIGINT).expect("raised");
+            pending().await
+        });
+        assert!(matches!(ended.await, Ended::BySignal("SIGINT")));
+    }
+}

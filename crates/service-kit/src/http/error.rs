@@ -58,3 +58,64 @@ async fn method_not_allowed() -> Response {
     let message = "This route does not have that method; see the Allow header.";
     error_response(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message, None, None)
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::http::Request;
+    use axum::routing::get;
+    use http_body_util::BodyExt as _;
+    use serde_json::{Value, json};
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    async fn body(response: Response) -> Value {
+        let bytes = response.into_body().collect().await.expect("a body").to_bytes();
+        serde_json::from_slice(&bytes).expect("JSON")
+    }
+
+    async fn send(method: &str, path: &str) -> Response {
+        let router = with_fallbacks(Router::new().route("/ads", get(|| async { "ads" })));
+        let request = Request::builder().method(method).uri(path).body(Body::empty());
+        router.oneshot(request.expect("a request")).await.expect("an answer")
+    }
+
+    #[tokio::test]
+    async fn an_unknown_route_is_a_404_in_the_common_shape() {
+        let response = send("GET", "/nothing").await;
+
+        assert_eq!(response.status(), 404);
+        let expected = json!({ "error": "There is no such route.", "code": "not_found" });
+        assert_eq!(body(response).await, expected);
+    }
+
+    #[tokio::test]
+    async fn a_wrong_method_is_a_405_that_names_the_right_ones() {
+        let response = send("POST", "/ads").await;
+
+        assert_eq!(response.status(), 405);
+        assert_eq!(response.headers()[header::ALLOW], "GET,HEAD");
+        assert_eq!(body(response).await["code"], "method_not_allowed");
+    }
+
+    #[tokio::test]
+    async fn a_field_is_named_where_one_is_at_fault() {
+        let status = StatusCode::BAD_REQUEST;
+        let response = error_response(status, "out_of_range", "Too far.", Some("ad_id"), None);
+
+        let expected = json!({ "error": "Too far.", "code": "out_of_range", "field": "ad_id" });
+        assert_eq!(body(response).await, expected);
+    }
+
+    #[test]
+    fn retry_after_is_whole_seconds_rounded_up() {
+        for (wait, expected) in [(0, "1"), (1, "1"), (1000, "1"), (1001, "2"), (60_000, "60")] {
+            let wait = Some(Duration::from_millis(wait));
+            let response =
+                error_response(StatusCode::TOO_MANY_REQUESTS, "rate_limited", "Wait.", None, wait);
+
+            assert_eq!(response.headers()[header::RETRY_AFTER], expected);
+        }
+    }
+}

@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncReadExt as _, copy, sink};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy, sink};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::pin;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -26,8 +26,8 @@ use tracing::{debug, error, warn};
 /// How long to wait after the system refused a connection, because it is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-/// A head that is longer is answered with 431. hyper's own limit is ten times that, which with
-/// thousands of connections is memory worth attacking.
+/// A head that is longer is answered with 431. hyper's own limit of some 400 KB is, times
+/// thousands of connections, memory worth attacking.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
 
 /// How long a finished connection is read on, so that its last answer arrives (see [`linger`]).
@@ -140,11 +140,12 @@ impl Connection {
     async fn serve(self, router: Router, limits: ServerLimits, shutdown: CancellationToken) {
         let Self { mut stream, peer, permit } = self;
 
-        match serve_requests(&mut stream, peer, router, limits, shutdown).await {
-            Ok(()) => linger(&mut stream).await,
+        let ended = serve_requests(&mut stream, peer, router, limits, shutdown).await;
+        if let Err(error) = ended {
             // The client's doing: too slow, gone, or not speaking HTTP.
-            Err(error) => debug!(client.address = %peer, %error, "connection ended early"),
+            debug!(client.address = %peer, %error, "connection ended early");
         }
+        linger(&mut stream).await;
         drop(permit);
     }
 }
@@ -172,6 +173,7 @@ async fn serve_requests(
         // Without a timer hyper knows no timeout at all.
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
+        .max_header_size(MAX_HEAD_BYTES)
         .max_buf_size(MAX_HEAD_BYTES)
         .serve_connection(TokioIo::new(stream), service);
     pin!(connection);
@@ -187,15 +189,18 @@ async fn serve_requests(
     Ok(())
 }
 
-/// Reads on, for a moment, what the client still sends.
+/// Closes the connection, but reads on for a moment what the client still sends.
 ///
 /// A socket that is closed with unread bytes resets its connection, and a client that is still
-/// sending a body that was refused would see the reset instead of the refusal.
+/// sending what was refused would see the reset instead of the refusal.
 async fn linger(stream: &mut TcpStream) {
-    let mut rest = stream.take(LINGER_BYTES);
-    match timeout(LINGER, copy(&mut rest, &mut sink())).await {
-        Ok(Ok(0)) | Err(_) => {}
-        Ok(swallowed) => debug!(?swallowed, "client went on sending after its answer"),
+    let swallow = async {
+        // hyper has done this already, unless it stopped at an error.
+        stream.shutdown().await?;
+        copy(&mut stream.take(LINGER_BYTES), &mut sink()).await
+    };
+    if let Ok(Err(error)) = timeout(LINGER, swallow).await {
+        debug!(%error, "connection was closed by the client first");
     }
 }
 
