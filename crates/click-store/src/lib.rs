@@ -1,1 +1,36 @@
-//! Both sides of the stores.
+//! Both sides of the stores: all SQL and migrations, all Redis keys and scripts.
+//!
+//! Knows no Kafka beyond the names of topics and partitions, and no HTTP.
+
+pub mod ads;
+pub mod counting;
+pub mod days;
+mod error;
+mod event_columns;
+pub mod migrations;
+pub mod offsets;
+mod pool;
+pub mod projection;
+mod redis;
+pub mod repair;
+mod topic_partition;
+pub mod totals;
+
+pub use deadpool_postgres::Pool;
+
+pub use crate::{
+    ads::{ActiveAdsCache, Ad},
+    error::{RetryReason, StoreError},
+    pool::pool,
+    projection::Projection,
+    redis::{Redis, RedisLimits},
+    topic_partition::TopicPartition,
+};
+
+/// Reads an ad id that SQL returned.
+fn ad_id(id: i64) -> Result<proto_schemas::AdId, StoreError> {
+    u64::try_from(id)
+        .ok()
+        .and_then(proto_schemas::AdId::new)
+        .ok_or(StoreError::Malformed("an ad id"))
+}

@@ -1,0 +1,90 @@
+//! What can go wrong with a store, and what the caller can do about it.
+
+use deadpool_postgres::PoolError;
+use tokio_postgres::error::SqlState;
+
+/// A store that did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("postgres: {}", describe(.0))]
+    Postgres(#[from] tokio_postgres::Error),
+    #[error("no connection to postgres: {0}")]
+    Pool(#[from] PoolError),
+    #[error("postgres did not answer within {0:?}")]
+    TimedOut(std::time::Duration),
+    #[error("redis: {0}")]
+    Redis(#[from] fred::error::Error),
+    #[error("migrations: {0}")]
+    Migration(#[from] refinery::Error),
+    #[error("{0} in the store is malformed")]
+    Malformed(&'static str),
+    #[error("setting: {0}")]
+    Setting(&'static str),
+}
+
+/// Why an operation is tried again; the label of a metric.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum RetryReason {
+    Connection,
+    Deadlock,
+    Serialization,
+    LockTimeout,
+    DiskFull,
+    TooManyConnections,
+    Permission,
+    Other,
+}
+
+impl StoreError {
+    /// Whether Postgres refuses a value, and always will (SQLSTATE class 22 "data exception" or 23
+    /// "integrity constraint violation").
+    pub fn is_refusal(&self) -> bool {
+        self.sql_state()
+            .is_some_and(|it| it.code().starts_with("22") || it.code().starts_with("23"))
+    }
+
+    /// Whether the day of an event has no table. Postgres reports that as a check violation without
+    /// the name of a constraint.
+    pub fn is_missing_day(&self) -> bool {
+        match self {
+            Self::Postgres(error) => error.as_db_error().is_some_and(|it| {
+                *it.code() == SqlState::CHECK_VIOLATION && it.constraint().is_none()
+            }),
+            _ => false,
+        }
+    }
+
+    /// The group this failure belongs to.
+    pub fn retry_reason(&self) -> RetryReason {
+        let Some(state) = self.sql_state() else { return RetryReason::Connection };
+        match state.code() {
+            "40P01" => RetryReason::Deadlock,
+            "40001" => RetryReason::Serialization,
+            "55P03" => RetryReason::LockTimeout,
+            "53100" => RetryReason::DiskFull,
+            "53300" => RetryReason::TooManyConnections,
+            "42501" => RetryReason::Permission,
+            // Class 08: connection exception. Class 57: operator intervention (shutdown, restart).
+            code if code.starts_with("08") || code.starts_with("57") => RetryReason::Connection,
+            _ => RetryReason::Other,
+        }
+    }
+
+    fn sql_state(&self) -> Option<&SqlState> {
+        match self {
+            Self::Postgres(error) | Self::Pool(PoolError::Backend(error)) => error.code(),
+            _ => None,
+        }
+    }
+}
+
+/// tokio-postgres says only "db error": the server's own words are what helps.
+fn describe(error: &tokio_postgres::Error) -> String {
+    match error.as_db_error() {
+        Some(it) => format!("{}: {} ({})", it.severity(), it.message(), it.code().code()),
+        None => match std::error::Error::source(error) {
+            Some(source) => format!("{error}: {source}"),
+            None => error.to_string(),
+        },
+    }
+}

@@ -1,0 +1,78 @@
+//! Connections to Postgres, set up so that no half-dead one can hold anything for long.
+
+use std::time::Duration;
+
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use secrecy::{ExposeSecret, SecretString};
+use tokio_postgres::{Config, NoTls};
+
+use crate::StoreError;
+
+/// How long a new connection may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a caller waits for a connection of the pool.
+const WAIT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a pooled connection may take to show that it is alive before it is thrown away.
+const RECYCLE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long sent bytes may stay unacknowledged before the peer counts as gone (RFC 5482).
+const UNACKNOWLEDGED_LIMIT: Duration = Duration::from_secs(15);
+
+/// What every session asks of the server, beside its own defaults:
+///
+/// - a commit is on disk before it is answered;
+/// - a client that sits still inside a transaction is put out, so that a half-dead consumer cannot
+///   hold a fence;
+/// - nobody waits for a lock, or runs a statement, without end.
+const SESSION: &str = "-c synchronous_commit=on -c idle_in_transaction_session_timeout=15s \
+                       -c lock_timeout=5s -c statement_timeout=60s -c timezone=UTC";
+
+/// Makes a pool of at most `size` connections. Nothing is connected before the first use.
+///
+/// # Errors
+///
+/// Only where `url` is no Postgres URL.
+pub fn pool(url: &SecretString, application: &str, size: usize) -> Result<Pool, StoreError> {
+    let config = config(url, application)?;
+    let manager = Manager::from_config(
+        config,
+        NoTls,
+        ManagerConfig { recycling_method: RecyclingMethod::Verified },
+    );
+    Pool::builder(manager)
+        .max_size(size)
+        .runtime(Runtime::Tokio1)
+        .wait_timeout(Some(WAIT_TIMEOUT))
+        .create_timeout(Some(CONNECT_TIMEOUT))
+        .recycle_timeout(Some(RECYCLE_TIMEOUT))
+        .build()
+        .map_err(|_| StoreError::Setting("the pool of connections could not be made"))
+}
+
+/// Reads the URL and adds what every session needs.
+pub(crate) fn config(url: &SecretString, application: &str) -> Result<Config, StoreError> {
+    let mut config: Config = url.expose_secret().parse().map_err(|_| {
+        StoreError::Setting("DATABASE_URL is no Postgres URL (postgres://user@host/db)")
+    })?;
+    let options = match config.get_options() {
+        Some(own) => format!("{SESSION} {own}"),
+        None => SESSION.to_owned(),
+    };
+    config
+        .options(options)
+        .application_name(application)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_user_timeout(UNACKNOWLEDGED_LIMIT)
+        .keepalives(true)
+        .keepalives_idle(Duration::from_secs(10))
+        .keepalives_interval(Duration::from_secs(3))
+        .keepalives_retries(3);
+    Ok(config)
+}
+
+/// Closes a connection instead of giving it back: nobody knows what state it is in.
+pub(crate) fn discard(connection: Object) {
+    drop(Object::take(connection));
+}

@@ -1,0 +1,107 @@
+//! The connection to Redis, and the name of every key.
+
+use std::{sync::Arc, time::Duration};
+
+use fred::{
+    clients::Client,
+    interfaces::{ClientLike, KeysInterface},
+    types::{
+        Builder,
+        config::{Config, ReconnectPolicy, TcpConfig, UnresponsiveConfig},
+    },
+};
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::{StoreError, TopicPartition};
+
+/// How long Redis may take.
+#[derive(Clone, Copy, Debug)]
+pub struct RedisLimits {
+    /// For one command, the time that it waits for a connection included.
+    pub command: Duration,
+}
+
+/// Commands that may wait at once while Redis does not answer; the next one fails at once.
+const MAX_WAITING_COMMANDS: usize = 10_000;
+
+/// How long an answer may be overdue before the connection counts as dead and is made anew.
+const UNRESPONSIVE_AFTER: Duration = Duration::from_secs(3);
+
+/// A client of Redis that connects again by itself, and the keys of one deployment.
+///
+/// Cheap to clone; clones share the connection. It may send a command a second time when the
+/// connection broke before the answer came, so only commands that are harmless twice may go through
+/// it: the scripts of [`crate::Projection`] are, a plain `INCR` is not.
+#[derive(Clone, Debug)]
+pub struct Redis {
+    client: Client,
+    keys: Keys,
+}
+
+/// Where everything is in Redis, behind the prefix of one deployment.
+#[derive(Clone, Debug)]
+pub(crate) struct Keys {
+    prefix: Arc<str>,
+}
+
+impl Redis {
+    /// Makes the client and begins to connect in the background: a Redis that is away is no error
+    /// here, and none later but for the commands that time out meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// Only where `url` is no Redis URL.
+    pub fn connect(
+        url: &SecretString,
+        prefix: &str,
+        limits: RedisLimits,
+    ) -> Result<Self, StoreError> {
+        let config = Config::from_url(url.expose_secret())
+            .map_err(|_| StoreError::Setting("REDIS_URL is no Redis URL (redis://host:port/db)"))?;
+        let client = Builder::from_config(Config { fail_fast: false, ..config })
+            .with_connection_config(|it| {
+                it.connection_timeout = Duration::from_secs(2);
+                it.internal_command_timeout = Duration::from_secs(2);
+                it.max_command_buffer_len = MAX_WAITING_COMMANDS;
+                it.unresponsive = UnresponsiveConfig {
+                    max_timeout: Some(UNRESPONSIVE_AFTER),
+                    interval: UNRESPONSIVE_AFTER / 3,
+                };
+                it.tcp = TcpConfig { nodelay: Some(true), ..TcpConfig::default() };
+            })
+            .with_performance_config(|it| it.default_command_timeout = limits.command)
+            // For ever (0 attempts), 50 ms to 2 s apart, doubling.
+            .set_policy(ReconnectPolicy::new_exponential(0, 50, 2_000, 2))
+            .build()
+            .map_err(StoreError::Redis)?;
+        // The handle is of no use: the task behind it ends with the last clone of the client.
+        drop(client.connect());
+        Ok(Self { client, keys: Keys { prefix: prefix.into() } })
+    }
+
+    /// Asks whether Redis answers.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        // A read of a key that need not exist: unlike PING it needs no right beyond reading.
+        Ok(self.client.exists(self.keys.active_ads()).await?)
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(crate) fn keys(&self) -> &Keys {
+        &self.keys
+    }
+}
+
+impl Keys {
+    /// A hash: ad id → events of one Kafka partition, and `epoch` and `offset` beside them.
+    pub(crate) fn totals(&self, at: &TopicPartition) -> String {
+        format!("{}:totals:{}:{}", self.prefix, at.topic, at.partition)
+    }
+
+    /// The active ads as the reader rendered them.
+    pub(crate) fn active_ads(&self) -> String {
+        format!("{}:active-ads", self.prefix)
+    }
+}
