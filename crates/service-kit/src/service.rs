@@ -135,7 +135,7 @@ where
             ExitCode::FAILURE
         }
         Ended::BySignal(signal) => {
-            error!(signal, "stopping at once, work in flight is lost");
+            warn!(signal, "stopping at once, work in flight is lost");
             runtime.shutdown_background();
             ExitCode::FAILURE
         }
@@ -171,7 +171,7 @@ where
                     std::mem::forget(running);
                     return Ended::BySignal(signal);
                 }
-                warn!(signal, "stopping, a second signal stops at once");
+                info!(signal, "stopping, a second signal stops at once");
                 shutdown.cancel();
             }
         }

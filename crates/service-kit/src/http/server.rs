@@ -46,7 +46,7 @@ pub struct ServerLimits {
     /// must be longer than it keeps idle connections, or some of its requests meet a closed one.
     /// Bodies have a limit of their own: [`read_body`](super::read_body).
     pub header_timeout: Duration,
-    /// How many connections are served at once; more wait in the system's queue.
+    /// How many connections are served at once, at least one; more wait in the system's queue.
     pub max_connections: usize,
     /// How long requests in flight may take to finish once shutdown was asked for.
     pub shutdown_grace: Duration,
@@ -73,7 +73,7 @@ pub async fn serve(
     limits: ServerLimits,
     shutdown: CancellationToken,
 ) {
-    let permits = Arc::new(Semaphore::new(limits.max_connections));
+    let permits = Arc::new(Semaphore::new(limits.max_connections.clamp(1, Semaphore::MAX_PERMITS)));
     let mut connections = JoinSet::new();
 
     loop {
