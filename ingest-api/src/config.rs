@@ -1,0 +1,268 @@
+//! Settings of the ingest service.
+
+use std::{
+    net::SocketAddr,
+    num::{NonZeroU32, NonZeroUsize},
+    time::Duration,
+};
+
+use proto_schemas::DedupWindow;
+use service_kit::settings::{
+    Cidrs, Settings, Vars,
+    groups::{EventAge, Kafka, Shutdown},
+};
+
+/// Settings, checked and ready for use.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `INGEST_LISTEN`: where to serve the public API. Defaults to `0.0.0.0:8081`.
+    pub listen: SocketAddr,
+    /// `INGEST_ADMIN_LISTEN`: where to serve `/livez`, `/readyz` and `/metrics`. Defaults to
+    /// `0.0.0.0:9081`. Keep it away from the internet.
+    pub admin_listen: SocketAddr,
+    /// `KAFKA_BROKERS` (required) and `TOPIC_PREFIX`. The topics must exist: they are never made
+    /// here.
+    pub kafka: Kafka,
+    /// `MAX_EVENT_AGE` and `MAX_EVENT_AHEAD`: how far a player's timestamp may lie from the present
+    /// before the event is refused.
+    pub events: EventAge,
+    /// `DEDUP_WINDOW`: events of one viewer on one ad within this time are one event. Defaults to
+    /// `1ms`: every distinct timestamp counts.
+    ///
+    /// From 1 ms to 1 day. Changing it can count retries that are under way twice.
+    pub dedup_window: DedupWindow,
+    /// `RATE_LIMIT_PER_MINUTE` and `RATE_LIMIT_BURST`, both 10 by default.
+    pub click_limit: Limit,
+    /// `IMPRESSION_RATE_LIMIT_PER_MINUTE` and `IMPRESSION_RATE_LIMIT_BURST`, both 600 by default.
+    pub impression_limit: Limit,
+    /// `RATE_LIMIT_MAX_KEYS`: how many addresses each of the two limiters remembers at once.
+    /// Defaults to 500,000, which takes some 40 MB for each.
+    ///
+    /// An address is remembered until its burst is whole again, a minute at most by default. Beyond
+    /// the cap, addresses that are not yet known share buckets: some of them are then limited
+    /// for what others did (see `ingest_rate_limiter_overflow_total`).
+    pub rate_limit_max_keys: NonZeroUsize,
+    /// `TRUSTED_PROXIES`: networks of the load balancers whose `X-Forwarded-For` is believed. Empty
+    /// by default.
+    ///
+    /// Behind a load balancer that is missing here, all viewers share the balancer's address and
+    /// its rate limit. A network that holds more than balancers lets its other hosts pretend to
+    /// be anybody.
+    pub trusted_proxies: Cidrs,
+    /// `TRUSTED_SENDERS`: networks of the backends that post for their viewers. Empty by default.
+    ///
+    /// The body's `ip` counts from them alone, and they are not rate-limited.
+    pub trusted_senders: Cidrs,
+    /// `INGEST_PRODUCE_TIMEOUT`: how long an event may wait for Kafka to acknowledge it. Defaults to
+    /// `2s`.
+    ///
+    /// After that, and half a second at most, the player is told to try again (503). Must stay below
+    /// the load balancer's and the player's own timeouts, or players retry events that are still in
+    /// flight (which is harmless, but is work).
+    pub produce_timeout: Duration,
+    /// `INGEST_QUEUE_EVENTS`: how many events may wait for Kafka at once. Defaults to 100,000.
+    ///
+    /// Bounds the memory too, to 1 KiB for each. Beyond it players get 503 at once. Size it for the
+    /// highest rate times `INGEST_PRODUCE_TIMEOUT`.
+    pub queue_events: NonZeroU32,
+    /// `INGEST_HEADER_TIMEOUT`: how long a client may take to send a request's head, or leave its
+    /// connection idle between two. Defaults to `75s`.
+    ///
+    /// Must be longer than the load balancer keeps idle connections (60 s is common), or some of its
+    /// requests meet a connection that was just closed.
+    pub header_timeout: Duration,
+    /// `INGEST_BODY_TIMEOUT`: how long a client may take to send a body, which has 4 KiB at most.
+    /// Defaults to `5s`; after that it gets 408.
+    pub body_timeout: Duration,
+    /// `INGEST_MAX_CONNECTIONS`: how many connections are served at once. Defaults to 10,000; more
+    /// wait in the system's queue. Keep it below the process's limit of open files.
+    pub max_connections: NonZeroUsize,
+    /// `SHUTDOWN_TIMEOUT`: how long what is in flight may take to finish. Defaults to `25s`.
+    pub shutdown: Shutdown,
+}
+
+/// How many requests one address may make: IPv4 by itself, IPv6 by its /64.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Limit {
+    /// How many it may make each minute in the long run.
+    pub per_minute: NonZeroU32,
+    /// How many it may make at once after it was silent.
+    pub burst: NonZeroU32,
+}
+
+impl Settings for Config {
+    fn read(vars: &mut Vars) -> Self {
+        let kafka = Kafka::read(vars);
+        let produce_timeout = vars.or(
+            "INGEST_PRODUCE_TIMEOUT",
+            "2s",
+            "How long an event may wait for Kafka to acknowledge it before the player gets 503",
+        );
+        vars.check(
+            "INGEST_PRODUCE_TIMEOUT",
+            (Duration::from_millis(100)..=Duration::from_mins(1)).contains(&produce_timeout),
+            "must be from 100ms to 1m",
+        );
+        let config = Self {
+            listen: vars.or("INGEST_LISTEN", "0.0.0.0:8081", "Where to serve the public API"),
+            admin_listen: vars.or(
+                "INGEST_ADMIN_LISTEN",
+                "0.0.0.0:9081",
+                "Where to serve /livez, /readyz and /metrics; keep it away from the internet",
+            ),
+            kafka,
+            events: EventAge::read(vars),
+            dedup_window: dedup_window(vars),
+            click_limit: click_limit(vars),
+            impression_limit: impression_limit(vars),
+            rate_limit_max_keys: vars.or(
+                "RATE_LIMIT_MAX_KEYS",
+                "500000",
+                "How many addresses each rate limiter remembers; beyond, new ones share buckets",
+            ),
+            trusted_proxies: vars.or(
+                "TRUSTED_PROXIES",
+                "",
+                "Networks of the load balancers whose X-Forwarded-For is believed",
+            ),
+            trusted_senders: vars.or(
+                "TRUSTED_SENDERS",
+                "",
+                "Networks of backends whose body's `ip` counts and that are not rate-limited",
+            ),
+            produce_timeout,
+            queue_events: vars.or(
+                "INGEST_QUEUE_EVENTS",
+                "100000",
+                "How many events (of 1 KiB at most on average) may wait for Kafka at once",
+            ),
+            header_timeout: vars.or(
+                "INGEST_HEADER_TIMEOUT",
+                "75s",
+                "How long a client may take to send a head, or stay idle between two requests",
+            ),
+            body_timeout: vars.or(
+                "INGEST_BODY_TIMEOUT",
+                "5s",
+                "How long a client may take to send a body before it gets 408",
+            ),
+            max_connections: vars.or(
+                "INGEST_MAX_CONNECTIONS",
+                "10000",
+                "How many connections are served at once; more wait",
+            ),
+            shutdown: Shutdown::read(vars),
+        };
+        vars.check(
+            "INGEST_QUEUE_EVENTS",
+            config.queue_events.get() <= 10_000_000,
+            "must be at most 10000000",
+        );
+        // Requests in flight wait for Kafka once, and the flush behind them waits once more.
+        vars.check(
+            "SHUTDOWN_TIMEOUT",
+            config.shutdown.timeout >= 2 * produce_timeout,
+            "must be at least twice INGEST_PRODUCE_TIMEOUT",
+        );
+        config
+    }
+}
+
+fn dedup_window(vars: &mut Vars) -> DedupWindow {
+    let window = vars.or(
+        "DEDUP_WINDOW",
+        "1ms",
+        "Events of one viewer on one ad within this time are one; `1m` is one click a minute",
+    );
+    let checked = DedupWindow::new(window);
+    vars.check(
+        "DEDUP_WINDOW",
+        checked.is_some(),
+        "must be a whole number of milliseconds, from 1ms to 1day",
+    );
+    checked.unwrap_or(DedupWindow::MILLISECOND)
+}
+
+fn click_limit(vars: &mut Vars) -> Limit {
+    Limit {
+        per_minute: vars.or(
+            "RATE_LIMIT_PER_MINUTE",
+            "10",
+            "How many clicks one address (IPv6: one /64) may post each minute in the long run",
+        ),
+        burst: vars.or(
+            "RATE_LIMIT_BURST",
+            "10",
+            "How many clicks one address may post at once after it was silent",
+        ),
+    }
+}
+
+fn impression_limit(vars: &mut Vars) -> Limit {
+    Limit {
+        per_minute: vars.or(
+            "IMPRESSION_RATE_LIMIT_PER_MINUTE",
+            "600",
+            "How many impressions one address (IPv6: one /64) may post each minute in the long run",
+        ),
+        burst: vars.or(
+            "IMPRESSION_RATE_LIMIT_BURST",
+            "600",
+            "How many impressions one address may post at once after it was silent",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use service_kit::settings::{Env, describe};
+
+    use super::*;
+
+    fn read<const N: usize>(pairs: [(&str, &str); N]) -> Result<Config, String> {
+        let brokers = [("KAFKA_BROKERS", "127.0.0.1:19092")];
+        let pairs = brokers.into_iter().chain(pairs);
+        Env::from_pairs(pairs).read().map_err(|invalid| invalid.to_string())
+    }
+
+    #[test]
+    fn only_the_brokers_are_required() {
+        let config = read([]).expect("defaults are fine");
+
+        assert_eq!(config.listen.port(), 8081);
+        assert_eq!(config.admin_listen.port(), 9081);
+        assert_eq!((config.click_limit.per_minute.get(), config.click_limit.burst.get()), (10, 10));
+        assert_eq!(config.dedup_window, DedupWindow::MILLISECOND);
+        assert!(config.trusted_proxies.is_empty() && config.trusted_senders.is_empty());
+    }
+
+    #[test]
+    fn every_bad_setting_is_named_at_once() {
+        let problems = read([
+            ("DEDUP_WINDOW", "2days"),
+            ("RATE_LIMIT_BURST", "0"),
+            ("INGEST_PRODUCE_TIMEOUT", "20s"),
+            ("INGEST_QUEUE_EVENTS", "20000000"),
+            ("TRUSTED_PROXIES", "everybody"),
+        ])
+        .expect_err("all wrong");
+
+        for name in [
+            "DEDUP_WINDOW",
+            "RATE_LIMIT_BURST",
+            "SHUTDOWN_TIMEOUT",
+            "INGEST_QUEUE_EVENTS",
+            "TRUSTED_PROXIES",
+        ] {
+            assert!(problems.contains(name), "{name} is not in {problems}");
+        }
+    }
+
+    #[test]
+    fn every_setting_says_what_it_is_for() {
+        let settings = describe::<Config>();
+
+        assert!(settings.len() >= 18);
+        assert!(settings.iter().all(|setting| !setting.help.is_empty()));
+    }
+}

@@ -1,0 +1,32 @@
+//! Takes ad clicks and impressions over HTTP and puts them on Kafka.
+
+mod api;
+mod client;
+mod config;
+mod error;
+mod fields;
+mod kafka_client;
+mod metrics;
+mod post;
+mod producer;
+mod rate_limit;
+mod server;
+mod trace;
+mod watch;
+
+use tokio_util::sync::CancellationToken;
+
+pub use crate::{
+    config::{Config, Limit},
+    server::{Server, bind},
+};
+
+/// Serves until `shutdown` is cancelled and every request in flight is answered.
+///
+/// # Errors
+///
+/// Where a port is taken or librdkafka refuses the settings. That Kafka does not answer is no error:
+/// players get 503 until it does.
+pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+    bind(config).await?.serve(shutdown).await
+}

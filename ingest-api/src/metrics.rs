@@ -1,0 +1,227 @@
+//! What the ingest service counts. No label holds anything that a viewer or a player chose.
+
+use std::{fmt, time::Duration};
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric},
+    metrics::{
+        MetricType, counter::Counter, family::Family, gauge::ConstGauge, histogram::Histogram,
+    },
+    registry::{Registry, Unit},
+};
+use proto_schemas::Kind;
+
+/// Handles to every metric of its own. Cloning shares the same counts.
+#[derive(Clone, Debug)]
+pub(crate) struct Metrics {
+    events: Family<EventLabels, Counter>,
+    ignored_addresses: Counter,
+    produce: Histogram,
+    producer_replaced: Counter,
+    overflow: Family<KindLabel, Counter>,
+}
+
+/// What became of a request to keep an event.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Outcome {
+    /// Kafka has it, and the player was told.
+    Received,
+    /// 429.
+    RateLimited,
+    /// Any other 4xx: it was not an event.
+    Refused,
+    /// 503 at once: too many events wait for Kafka.
+    Overloaded,
+    /// 503 after waiting: Kafka did not acknowledge it. It may be on the topic all the same.
+    Failed,
+    /// The player was gone before there was an answer. It may be on the topic all the same.
+    Abandoned,
+}
+
+impl Outcome {
+    const ALL: [Self; 6] = [
+        Self::Received,
+        Self::RateLimited,
+        Self::Refused,
+        Self::Overloaded,
+        Self::Failed,
+        Self::Abandoned,
+    ];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Received => "received",
+            Self::RateLimited => "rate_limited",
+            Self::Refused => "refused",
+            Self::Overloaded => "overloaded",
+            Self::Failed => "failed",
+            Self::Abandoned => "abandoned",
+        }
+    }
+}
+
+impl Metrics {
+    /// Adds the metrics to `registry`, every one at zero.
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            events: Family::default(),
+            ignored_addresses: Counter::default(),
+            // 1 ms to 4 s: the least is the producer's linger of 5 ms, the most its timeout.
+            produce: Histogram::new([
+                0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0,
+                4.0,
+            ]),
+            producer_replaced: Counter::default(),
+            overflow: Family::default(),
+        };
+        for kind in Kind::ALL {
+            metrics.overflow(kind);
+            for outcome in Outcome::ALL {
+                drop(metrics.events.get_or_create(&EventLabels::new(kind, outcome)));
+            }
+        }
+
+        registry.register(
+            "ingest_events",
+            "Requests to keep an event, and what became of them",
+            metrics.events.clone(),
+        );
+        registry.register(
+            "ingest_ignored_addresses",
+            "Events whose `ip` was another than the sender's, and was ignored",
+            metrics.ignored_addresses.clone(),
+        );
+        registry.register_with_unit(
+            "ingest_produce_duration",
+            "Time from handing an event to the producer to Kafka's acknowledgement",
+            Unit::Seconds,
+            metrics.produce.clone(),
+        );
+        registry.register(
+            "ingest_producer_replaced",
+            "Kafka producers that were given up after a fatal error",
+            metrics.producer_replaced.clone(),
+        );
+        registry.register(
+            "ingest_rate_limiter_overflow",
+            "Requests limited together with others, as too many addresses were known",
+            metrics.overflow.clone(),
+        );
+        metrics
+    }
+
+    /// Starts counting a request: as abandoned, unless another outcome is told.
+    pub(crate) fn arrived(&self, kind: Kind) -> Arrived<'_> {
+        Arrived { metrics: self, kind, outcome: Outcome::Abandoned }
+    }
+
+    pub(crate) fn address_ignored(&self) {
+        self.ignored_addresses.inc();
+    }
+
+    pub(crate) fn acknowledged(&self, took: Duration) {
+        self.produce.observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn producer_replaced(&self) {
+        self.producer_replaced.inc();
+    }
+
+    /// The counter of a limiter's shared buckets.
+    pub(crate) fn overflow(&self, kind: Kind) -> Counter {
+        self.overflow.get_or_create(&kind.into()).clone()
+    }
+}
+
+/// A request that is counted when this is dropped, which also happens where the client hangs up.
+pub(crate) struct Arrived<'a> {
+    metrics: &'a Metrics,
+    kind: Kind,
+    outcome: Outcome,
+}
+
+impl Arrived<'_> {
+    pub(crate) fn became(mut self, outcome: Outcome) {
+        self.outcome = outcome;
+    }
+}
+
+impl Drop for Arrived<'_> {
+    fn drop(&mut self) {
+        self.metrics.events.get_or_create(&EventLabels::new(self.kind, self.outcome)).inc();
+    }
+}
+
+/// Values that are looked up when somebody asks for the metrics.
+pub(crate) struct Gauges<F> {
+    levels: F,
+}
+
+/// What [`Gauges`] shows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Levels {
+    /// Events that wait for Kafka's acknowledgement.
+    pub(crate) queued_events: i64,
+    /// Addresses that are remembered, by kind.
+    pub(crate) limiter_keys: [(Kind, i64); 2],
+}
+
+impl<F: Fn() -> Levels + Send + Sync + 'static> Gauges<F> {
+    pub(crate) fn register(registry: &mut Registry, levels: F) {
+        registry.register_collector(Box::new(Self { levels }));
+    }
+}
+
+impl<F: Fn() -> Levels + Send + Sync + 'static> Collector for Gauges<F> {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let Levels { queued_events, limiter_keys } = (self.levels)();
+        ConstGauge::new(queued_events).encode(encoder.encode_descriptor(
+            "ingest_producer_queue_events",
+            "Events that wait for Kafka's acknowledgement",
+            None,
+            MetricType::Gauge,
+        )?)?;
+        let mut keys = encoder.encode_descriptor(
+            "ingest_rate_limiter_keys",
+            "Addresses that the rate limiter remembers",
+            None,
+            MetricType::Gauge,
+        )?;
+        for (kind, count) in limiter_keys {
+            let label = KindLabel::from(kind);
+            ConstGauge::new(count).encode(keys.encode_family(&label)?)?;
+        }
+        Ok(())
+    }
+}
+
+impl<F> fmt::Debug for Gauges<F> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Gauges")
+    }
+}
+
+/// Both come from an enum, so their values are few.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, EncodeLabelSet)]
+struct EventLabels {
+    kind: &'static str,
+    outcome: &'static str,
+}
+
+impl EventLabels {
+    fn new(kind: Kind, outcome: Outcome) -> Self {
+        Self { kind: kind.as_str(), outcome: outcome.as_str() }
+    }
+}
+
+#[derive(Clone, Debug, Eq, Hash, PartialEq, EncodeLabelSet)]
+struct KindLabel {
+    kind: &'static str,
+}
+
+impl From<Kind> for KindLabel {
+    fn from(kind: Kind) -> Self {
+        Self { kind: kind.as_str() }
+    }
+}

@@ -1,0 +1,229 @@
+//! Hands events to Kafka, and says whether Kafka has them.
+
+use std::{
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+    time::{Duration, Instant},
+};
+
+use proto_schemas::{AdEvent, Topics, headers};
+use rdkafka::{
+    ClientConfig,
+    error::{KafkaError, RDKafkaErrorCode},
+    message::{Header, OwnedHeaders},
+    producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer as _},
+};
+use tokio::{task::JoinError, time::timeout};
+use tokio_util::task::TaskTracker;
+use tracing::{debug, error};
+
+use crate::{config::Config, kafka_client::LogToTracing, metrics::Metrics};
+
+/// How long librdkafka's own answer is waited for once a record is overdue.
+///
+/// It looks for overdue records once a second, so its answer can come later than this. The player
+/// then gets its 503 without it.
+const OVERDUE_GRACE: Duration = Duration::from_millis(500);
+
+/// The shortest time between two replacements, so that a cause that stays (a missing permission)
+/// does not make a new client for every event.
+const REPLACE_AT_MOST_EVERY: Duration = Duration::from_secs(1);
+
+/// Puts events on their topics. Cloning shares the same client.
+#[derive(Clone)]
+pub(crate) struct Producer(Arc<Shared>);
+
+struct Shared {
+    client_config: ClientConfig,
+    topics: Topics,
+    deadline: Duration,
+    metrics: Metrics,
+    /// Locked only for as long as nothing waits; librdkafka's own locks are inside.
+    live: RwLock<Live>,
+    /// Clients that were given up and are being closed, which blocks.
+    closing: TaskTracker,
+}
+
+struct Live {
+    client: Client,
+    since: Instant,
+}
+
+pub(crate) type Client = FutureProducer<LogToTracing>;
+
+/// Why Kafka may not have an event. Sending it again is safe in any case.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotAcknowledged {
+    #[error("too many events wait for kafka")]
+    QueueFull,
+    #[error("kafka did not acknowledge the event in time")]
+    Overdue,
+    #[error("kafka did not take the event")]
+    Failed(#[source] KafkaError),
+    #[error("the producer was replaced before kafka acknowledged the event")]
+    Replaced,
+}
+
+impl Producer {
+    /// Makes the client. That Kafka does not answer is no error: the client goes on trying.
+    ///
+    /// # Errors
+    ///
+    /// Where librdkafka refuses the settings.
+    pub(crate) fn new(config: &Config, metrics: Metrics) -> Result<Self, KafkaError> {
+        let client_config = client_config(config);
+        let live = Live {
+            client: client_config.create_with_context(LogToTracing)?,
+            since: Instant::now(),
+        };
+        Ok(Self(Arc::new(Shared {
+            client_config,
+            topics: Topics::new(&config.kafka.topic_prefix),
+            deadline: config.produce_timeout + OVERDUE_GRACE,
+            metrics,
+            live: RwLock::new(live),
+            closing: TaskTracker::new(),
+        })))
+    }
+
+    /// Puts an event on its topic, and returns once all in-sync replicas have it.
+    ///
+    /// # Errors
+    ///
+    /// At once where the queue is full, otherwise half a second after `INGEST_PRODUCE_TIMEOUT` at
+    /// the latest. An event that is reported as not acknowledged may be on the topic all the same;
+    /// its dedup key tells it from its retry.
+    ///
+    /// # Cancellation
+    ///
+    /// If the future is dropped, the event is sent all the same, and nobody learns of it.
+    pub(crate) async fn send(
+        &self,
+        event: &AdEvent,
+        traceparent: &str,
+    ) -> Result<(), NotAcknowledged> {
+        let begun = Instant::now();
+        let delivery = self.enqueue(event, traceparent).map_err(|error| self.failed(error))?;
+
+        match timeout(self.0.deadline, delivery).await {
+            Ok(Ok(Ok(_delivered))) => {
+                self.0.metrics.acknowledged(begun.elapsed());
+                Ok(())
+            }
+            Ok(Ok(Err((error, _record)))) => Err(self.failed(error)),
+            Ok(Err(_cancelled)) => Err(NotAcknowledged::Replaced),
+            Err(_elapsed) => Err(NotAcknowledged::Overdue),
+        }
+    }
+
+    /// How many events wait for an acknowledgement.
+    pub(crate) fn queued(&self) -> i64 {
+        self.live().client.in_flight_count().into()
+    }
+
+    /// The client of the moment, for questions that may block.
+    pub(crate) fn client(&self) -> Client {
+        self.live().client.clone()
+    }
+
+    pub(crate) fn topics(&self) -> &Topics {
+        &self.0.topics
+    }
+
+    /// Makes a new client where the old one has had a fatal error, after which it sends nothing any
+    /// more. What it still held is reported as not acknowledged.
+    pub(crate) fn replace_if_fatal(&self) {
+        if self.live().client.client().fatal_error().is_none() {
+            return;
+        }
+        let mut live = self.0.live.write().unwrap_or_else(PoisonError::into_inner);
+        // Somebody else may have been faster.
+        let Some((code, reason)) = live.client.client().fatal_error() else { return };
+        if live.since.elapsed() < REPLACE_AT_MOST_EVERY {
+            return;
+        }
+        match self.0.client_config.create_with_context(LogToTracing) {
+            Ok(client) => {
+                error!(kafka.error = %code, reason, "fatal producer error, replacing the producer");
+                let old = std::mem::replace(&mut *live, Live { client, since: Instant::now() });
+                self.0.closing.spawn_blocking(move || drop(old));
+                self.0.metrics.producer_replaced();
+            }
+            Err(error) => {
+                live.since = Instant::now();
+                error!(kafka.error = %code, reason, %error, "producer could not be replaced");
+            }
+        }
+    }
+
+    /// Waits until Kafka has what is queued, for at most `limit`, and closes the client.
+    ///
+    /// Call it when nobody sends any more: every answer that was promised has been given by then,
+    /// so what is lost here was never promised.
+    pub(crate) async fn close(self, limit: Duration) -> Result<(), JoinError> {
+        self.0.closing.close();
+        self.0.closing.wait().await;
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = self.live().client.flush(limit) {
+                error!(%error, events = self.queued(), "events were left behind in the producer");
+            }
+        })
+        .await
+    }
+
+    fn enqueue(&self, event: &AdEvent, traceparent: &str) -> Result<DeliveryFuture, KafkaError> {
+        let mut record_headers = OwnedHeaders::new();
+        for (key, value) in headers::for_event(event, Some(traceparent)) {
+            record_headers = record_headers.insert(Header { key, value: Some(&value) });
+        }
+        let value = event.encode();
+        let record = FutureRecord::to(self.0.topics.of(event.kind))
+            .key(event.dedup_key.as_bytes().as_slice())
+            .payload(&value)
+            .headers(record_headers);
+        // `send` would retry a full queue for us, every 100 ms.
+        self.live().client.send_result(record).map_err(|(error, _record)| error)
+    }
+
+    fn failed(&self, error: KafkaError) -> NotAcknowledged {
+        self.replace_if_fatal();
+        // At debug, because under an outage there is one for each request; they are counted.
+        debug!(%error, "event was not acknowledged");
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::QueueFull) => NotAcknowledged::QueueFull,
+            Some(RDKafkaErrorCode::MessageTimedOut) => NotAcknowledged::Overdue,
+            _ => NotAcknowledged::Failed(error),
+        }
+    }
+
+    fn live(&self) -> RwLockReadGuard<'_, Live> {
+        // The client is whole after every statement under the lock.
+        self.0.live.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn client_config(config: &Config) -> ClientConfig {
+    let queue_events = config.queue_events.to_string();
+    let message_timeout_ms = config.produce_timeout.as_millis().to_string();
+    let mut client_config = ClientConfig::new();
+    client_config
+        .set("bootstrap.servers", &config.kafka.brokers)
+        .set("client.id", "ingest-api")
+        .set("acks", "all")
+        .set("enable.idempotence", "true")
+        .set("compression.type", "lz4")
+        .set("linger.ms", "5")
+        // What Java clients use, so that a key has one partition whoever wrote it.
+        .set("partitioner", "murmur2_random")
+        .set("message.timeout.ms", &message_timeout_ms)
+        .set("queue.buffering.max.messages", &queue_events)
+        // 1 KiB for each: with its headers an event takes some 500 bytes.
+        .set("queue.buffering.max.kbytes", &queue_events)
+        // Topics are made by the operator, with the partitions that they should have.
+        .set("allow.auto.create.topics", "false")
+        .set("socket.keepalive.enable", "true")
+        // Below their defaults of 60, 30 and 10 s, so that a broker that comes back is found soon.
+        .set("socket.timeout.ms", "10000")
+        .set("socket.connection.setup.timeout.ms", "5000")
+        .set("reconnect.backoff.max.ms", "1000");
+    client_config
+}

@@ -1,0 +1,175 @@
+//! Puts the service together, and takes it apart in the right order.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use axum::Router;
+use prometheus_client::registry::Registry;
+use proto_schemas::Kind;
+use service_kit::{
+    admin,
+    http::{self, ServerLimits},
+    metrics::HttpMetrics,
+    readiness::Readiness,
+};
+use tokio::{net::TcpListener, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::{
+    api::{self, Ingest},
+    client::Trust,
+    config::Config,
+    metrics::{Gauges, Levels, Metrics},
+    producer::Producer,
+    rate_limit::{AddressLimiter, keep_tidy},
+    watch::watch,
+};
+
+/// The service, listening but not yet answering.
+pub struct Server {
+    public: TcpListener,
+    admin: TcpListener,
+    router: Router,
+    ingest: Arc<Ingest>,
+    registry: Registry,
+    limits: ServerLimits,
+    flush_within: Duration,
+}
+
+/// Listens on both ports and makes the Kafka producer.
+///
+/// # Errors
+///
+/// Where a port is taken, or librdkafka refuses the settings.
+pub async fn bind(config: Config) -> anyhow::Result<Server> {
+    let mut registry = Registry::default();
+    let http_metrics = HttpMetrics::register(&mut registry, &api::ROUTES);
+    let metrics = Metrics::register(&mut registry);
+    let ingest = Arc::new(ingest(&config, metrics)?);
+    let watched = Arc::downgrade(&ingest);
+    Gauges::register(&mut registry, move || levels(&watched));
+
+    let public = http::listen(config.listen).await?;
+    let admin = http::listen(config.admin_listen).await?;
+    Ok(Server {
+        public,
+        admin,
+        router: api::router(Arc::clone(&ingest), &http_metrics),
+        ingest,
+        registry,
+        limits: ServerLimits {
+            header_timeout: config.header_timeout,
+            max_connections: config.max_connections.get(),
+            // Together they stay within `SHUTDOWN_TIMEOUT`.
+            shutdown_grace: config.shutdown.timeout.saturating_sub(config.produce_timeout),
+        },
+        flush_within: config.produce_timeout,
+    })
+}
+
+impl Server {
+    /// Where the public API is served.
+    ///
+    /// # Errors
+    ///
+    /// Where the system cannot tell.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.public.local_addr()
+    }
+
+    /// Where health and metrics are served.
+    ///
+    /// # Errors
+    ///
+    /// Where the system cannot tell.
+    pub fn admin_address(&self) -> std::io::Result<SocketAddr> {
+        self.admin.local_addr()
+    }
+
+    /// Serves until `shutdown` is cancelled: then it is not ready, stops accepting, answers what is
+    /// in flight, flushes the producer, and returns.
+    ///
+    /// # Errors
+    ///
+    /// Where a background task ends early, which only a panic can make it do.
+    pub async fn serve(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let Self { public, admin, router, ingest, registry, limits, flush_within } = self;
+        info!(http.address = %public.local_addr()?, admin.address = %admin.local_addr()?, "serving");
+
+        let readiness = Readiness::new();
+        let kafka = readiness.register("kafka");
+        // Ends last, so that probes and Prometheus can watch the draining.
+        let drained = CancellationToken::new();
+        let mut background = JoinSet::new();
+        background.spawn(admin::serve(admin, registry, readiness.clone(), drained.clone()));
+        background.spawn(watch(ingest.producer.clone(), kafka, drained.clone()));
+        background.spawn(tidy(Arc::clone(&ingest), drained.clone()));
+
+        let stop = CancellationToken::new();
+        let serving = http::serve(public, router, limits, stop.clone());
+        let stopping = async {
+            shutdown.cancelled().await;
+            info!("not ready any more, answering what is in flight");
+            readiness.stopping();
+            stop.cancel();
+        };
+        let ended_early = tokio::select! {
+            _both = async { tokio::join!(serving, stopping) } => None,
+            ended = background.join_next() => ended,
+        };
+
+        drained.cancel();
+        while let Some(ended) = background.join_next().await {
+            ended.context("background task")?;
+        }
+        let producer = ingest.producer.clone();
+        drop(ingest);
+        producer.close(flush_within).await.context("closing the producer")?;
+        match ended_early {
+            None => Ok(()),
+            Some(ended) => ended
+                .context("background task")
+                .and_then(|()| anyhow::bail!("a background task ended before the service")),
+        }
+    }
+}
+
+fn ingest(config: &Config, metrics: Metrics) -> anyhow::Result<Ingest> {
+    let max_keys = config.rate_limit_max_keys;
+    let limiter = |kind, limit| AddressLimiter::new(limit, max_keys, metrics.overflow(kind));
+    Ok(Ingest {
+        trust: Trust {
+            proxies: config.trusted_proxies.clone(),
+            senders: config.trusted_senders.clone(),
+        },
+        click_limiter: limiter(Kind::Click, config.click_limit),
+        impression_limiter: limiter(Kind::Impression, config.impression_limit),
+        body_timeout: config.body_timeout,
+        age_limits: config.events,
+        dedup_window: config.dedup_window,
+        producer: Producer::new(config, metrics.clone()).context("making the kafka producer")?,
+        metrics,
+    })
+}
+
+/// Weak, because the admin port must not keep the producer open.
+fn levels(ingest: &Weak<Ingest>) -> Levels {
+    let ingest = ingest.upgrade();
+    let count = |number| i64::try_from(number).unwrap_or(i64::MAX);
+    Levels {
+        queued_events: ingest.as_ref().map_or(0, |it| it.producer.queued()),
+        limiter_keys: Kind::ALL.map(|kind| {
+            let keys = ingest.as_ref().map_or(0, |it| it.limiter(kind).keys());
+            (kind, count(keys))
+        }),
+    }
+}
+
+async fn tidy(ingest: Arc<Ingest>, shutdown: CancellationToken) {
+    keep_tidy(Kind::ALL.map(|kind| ingest.limiter(kind)), shutdown).await;
+}

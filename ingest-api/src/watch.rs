@@ -1,0 +1,141 @@
+//! Asks Kafka every two seconds whether it is there, and tells `/readyz`.
+
+use std::time::{Duration, Instant};
+
+use proto_schemas::Kind;
+use rdkafka::producer::Producer as _;
+use service_kit::readiness::Check;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::producer::{Client, Producer};
+
+const ASK_EVERY: Duration = Duration::from_secs(2);
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+
+/// How long Kafka may be silent before the service says that it is not ready.
+///
+/// Long, because all replicas lose the same Kafka at the same time: were they all taken out of the
+/// load balancer for an election of some seconds, players would get its bare error instead of our
+/// 503 with `Retry-After`. Not for ever, because it may be this replica alone that was cut off.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Keeps `check` up to date until `shutdown` is cancelled.
+///
+/// Not ready until Kafka has once told that both topics are there; not ready again after 30 s
+/// without such an answer. A producer with a fatal error is replaced here too, where no event comes
+/// to find it out.
+pub(crate) async fn watch(producer: Producer, check: Check, shutdown: CancellationToken) {
+    let mut view = View::default();
+    let mut ticks = interval(ASK_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+
+    loop {
+        // Both arms are cancel safe. A question that is under way ends by itself within 4 s.
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return,
+            answer = ask_at_next_tick(&mut ticks, &producer) => {
+                view.tell(answer, Instant::now(), &check);
+            }
+        }
+        producer.replace_if_fatal();
+    }
+}
+
+async fn ask_at_next_tick(
+    ticks: &mut tokio::time::Interval,
+    producer: &Producer,
+) -> Result<(), String> {
+    ticks.tick().await;
+    let (client, topics) = (producer.client(), producer.topics().clone());
+    let asked = tokio::task::spawn_blocking(move || {
+        Kind::ALL.into_iter().try_for_each(|kind| ask(&client, topics.of(kind)))
+    });
+    asked.await.unwrap_or_else(|error| Err(error.to_string()))
+}
+
+fn ask(client: &Client, topic: &str) -> Result<(), String> {
+    let metadata = client
+        .client()
+        .fetch_metadata(Some(topic), ANSWER_WITHIN)
+        .map_err(|error| format!("no broker answers: {error}"))?;
+    let there =
+        metadata.topics().iter().any(|it| it.name() == topic && !it.partitions().is_empty());
+    if there { Ok(()) } else { Err(format!("topic {topic} is missing")) }
+}
+
+/// What is known of Kafka.
+#[derive(Debug, Default)]
+struct View {
+    last_answer: Option<Instant>,
+    failing: bool,
+}
+
+impl View {
+    /// Takes in an answer of `now`. Logs only what changes.
+    fn tell(&mut self, answer: Result<(), String>, now: Instant, check: &Check) {
+        match answer {
+            Ok(()) => {
+                if self.failing || self.last_answer.is_none() {
+                    info!("kafka answers");
+                }
+                self.last_answer = Some(now);
+                self.failing = false;
+                check.ok();
+            }
+            Err(reason) => {
+                if !self.failing {
+                    warn!(reason, "kafka does not answer, asking again");
+                }
+                self.failing = true;
+                let patient = self.last_answer.is_some_and(|last| now - last < PATIENCE);
+                if !patient {
+                    check.fail(reason);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use service_kit::readiness::Readiness;
+
+    use super::*;
+
+    fn no_answer() -> Result<(), String> {
+        Err("no broker answers".to_owned())
+    }
+
+    #[test]
+    fn the_service_is_not_ready_until_kafka_answered_once() {
+        let readiness = Readiness::new();
+        let (check, mut view) = (readiness.register("kafka"), View::default());
+
+        view.tell(no_answer(), Instant::now(), &check);
+        let reason = readiness.status().expect_err("not ready").to_string();
+        assert_eq!(reason, "kafka: no broker answers");
+
+        view.tell(Ok(()), Instant::now(), &check);
+        assert_eq!(readiness.status(), Ok(()));
+    }
+
+    #[test]
+    fn a_short_silence_of_kafka_leaves_the_service_ready() {
+        let readiness = Readiness::new();
+        let (check, mut view) = (readiness.register("kafka"), View::default());
+        let start = Instant::now();
+
+        view.tell(Ok(()), start, &check);
+        view.tell(no_answer(), start + PATIENCE - Duration::from_millis(1), &check);
+        assert_eq!(readiness.status(), Ok(()));
+
+        view.tell(no_answer(), start + PATIENCE, &check);
+        assert!(readiness.status().is_err());
+
+        view.tell(Ok(()), start + 2 * PATIENCE, &check);
+        assert_eq!(readiness.status(), Ok(()));
+    }
+}
