@@ -89,7 +89,7 @@ mod tests {
         trust.client(peer, &headers)
     }
 
-    /// The address that is found behind the proxies 10.0.0.0/8 and fd00::/8.
+    /// The address that is found behind the proxies 10.0.0.0/8 and `fd00::/8`.
     fn behind(peer: &str, forwarded: &[&str]) -> String {
         client(&trust("10.0.0.0/8,fd00::/8", ""), peer, forwarded).address.to_string()
     }

@@ -241,7 +241,7 @@ mod tests {
         limiter.tidy();
         assert_eq!(limiter.keys(), 1);
 
-        clock.advance(Duration::from_secs(60));
+        clock.advance(Duration::from_mins(1));
         limiter.tidy();
         assert_eq!(limiter.keys(), 0);
     }

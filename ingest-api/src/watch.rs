@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use crate::producer::{Client, Producer};
 
 const ASK_EVERY: Duration = Duration::from_secs(2);
-const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
 /// How long Kafka may be silent before the service says that it is not ready.
 ///
@@ -32,7 +32,7 @@ pub(crate) async fn watch(producer: Producer, check: Check, shutdown: Cancellati
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
 
     loop {
-        // Both arms are cancel safe. A question that is under way ends by itself within 4 s.
+        // Both arms are cancel safe. A question that is under way ends by itself within 2 s.
         tokio::select! {
             biased;
             () = shutdown.cancelled() => return,
@@ -129,7 +129,7 @@ mod tests {
         let start = Instant::now();
 
         view.tell(Ok(()), start, &check);
-        view.tell(no_answer(), start + PATIENCE - Duration::from_millis(1), &check);
+        view.tell(no_answer(), start + PATIENCE / 2, &check);
         assert_eq!(readiness.status(), Ok(()));
 
         view.tell(no_answer(), start + PATIENCE, &check);

@@ -1,0 +1,9 @@
+//! The ingest service against a real Kafka, over HTTP.
+
+mod errors;
+mod events;
+mod harness;
+mod limits;
+mod metrics;
+mod outages;
+mod shutdown;

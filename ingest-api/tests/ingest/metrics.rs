@@ -1,0 +1,57 @@
+//! The names that dashboards and alerts depend on.
+
+use std::collections::BTreeSet;
+
+use crate::harness::TestIngest;
+
+async fn fresh_metrics() -> String {
+    // Nobody needs Kafka to look at metrics.
+    TestIngest::start_unready(&[("KAFKA_BROKERS", "127.0.0.1:1")]).await.metrics().await
+}
+
+#[tokio::test]
+async fn the_exposed_names_stay() {
+    let metrics = fresh_metrics().await;
+
+    let names: BTreeSet<_> = metrics.lines().filter_map(|it| it.strip_prefix("# TYPE ")).collect();
+    let expected = [
+        "http_request_duration_seconds histogram",
+        "http_requests counter",
+        "ingest_events counter",
+        "ingest_ignored_addresses counter",
+        "ingest_produce_duration_seconds histogram",
+        "ingest_producer_queue_events gauge",
+        "ingest_producer_replaced counter",
+        "ingest_rate_limiter_keys gauge",
+        "ingest_rate_limiter_overflow counter",
+    ];
+    assert_eq!(names, BTreeSet::from(expected));
+}
+
+#[tokio::test]
+async fn every_series_is_there_from_the_start_at_zero() {
+    let metrics = fresh_metrics().await;
+
+    let mut expected = vec![
+        "ingest_ignored_addresses_total 0".to_owned(),
+        "ingest_produce_duration_seconds_count 0".to_owned(),
+        "ingest_producer_queue_events 0".to_owned(),
+        "ingest_producer_replaced_total 0".to_owned(),
+    ];
+    for kind in ["click", "impression"] {
+        expected.push(format!("ingest_rate_limiter_keys{{kind=\"{kind}\"}} 0"));
+        expected.push(format!("ingest_rate_limiter_overflow_total{{kind=\"{kind}\"}} 0"));
+        for outcome in ["received", "rate_limited", "refused", "overloaded", "failed", "abandoned"]
+        {
+            let labels = format!("kind=\"{kind}\",outcome=\"{outcome}\"");
+            expected.push(format!("ingest_events_total{{{labels}}} 0"));
+        }
+        for status in [200, 400, 408, 413, 415, 429, 503] {
+            let labels = format!("route=\"/ads/{kind}\",method=\"POST\",status=\"{status}\"");
+            expected.push(format!("http_requests_total{{{labels}}} 0"));
+        }
+    }
+    for line in expected {
+        assert!(metrics.lines().any(|it| it == line), "{line} is not in {metrics}");
+    }
+}
