@@ -35,6 +35,19 @@ pub enum RetryReason {
     Other,
 }
 
+impl RetryReason {
+    pub const ALL: [Self; 8] = [
+        Self::Connection,
+        Self::Deadlock,
+        Self::Serialization,
+        Self::LockTimeout,
+        Self::DiskFull,
+        Self::TooManyConnections,
+        Self::Permission,
+        Self::Other,
+    ];
+}
+
 impl StoreError {
     /// Whether Postgres refuses a value, and always will (SQLSTATE class 22 "data exception" or 23
     /// "integrity constraint violation").
@@ -51,6 +64,15 @@ impl StoreError {
                 *it.code() == SqlState::CHECK_VIOLATION && it.constraint().is_none()
             }),
             _ => false,
+        }
+    }
+
+    /// Whether the store was too slow, rather than away or unwilling.
+    pub fn is_timeout(&self) -> bool {
+        match self {
+            Self::TimedOut(_) | Self::Pool(PoolError::Timeout(_)) => true,
+            Self::Redis(error) => *error.kind() == fred::error::ErrorKind::Timeout,
+            _ => self.sql_state() == Some(&SqlState::QUERY_CANCELED),
         }
     }
 

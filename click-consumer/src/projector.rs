@@ -1,0 +1,209 @@
+//! Tells Redis what was counted, and mends it where it differs from Postgres. Never holds up
+//! storing: what cannot be sent is dropped, and made anew from Postgres.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use click_store::{
+    Pool, Projection, StoreError, TopicPartition,
+    projection::{Advance, Advanced},
+    repair::{self, Difference, Repaired},
+};
+use futures::{StreamExt, stream};
+use tokio::{
+    sync::{Notify, mpsc},
+    time::{MissedTickBehavior, interval},
+};
+use tracing::{debug, info, warn};
+
+use crate::{
+    assignment::Assignment,
+    metrics::{Metrics, Projected},
+    partition::TopicNames,
+};
+
+/// How often Redis is compared with Postgres. Mends partitions without traffic after a flush.
+const COMPARE_EVERY: Duration = Duration::from_secs(2);
+
+/// Batches that wait for Redis at most. A batch more is dropped.
+const MAX_WAITING: usize = 64;
+
+/// Partitions that are repaired at the same time: fewer than the pool has connections.
+const REPAIRS_AT_ONCE: usize = 2;
+
+/// Where the counting loop leaves what Redis should know. Cheap to clone; never waits.
+#[derive(Clone, Debug)]
+pub(crate) struct Projections {
+    batches: mpsc::Sender<Vec<Advance>>,
+    compare: Arc<Notify>,
+    metrics: Metrics,
+}
+
+/// Sends to Redis.
+pub(crate) struct Projector {
+    pub(crate) pool: Pool,
+    pub(crate) projection: Projection,
+    pub(crate) assignment: Assignment,
+    pub(crate) names: TopicNames,
+    pub(crate) metrics: Metrics,
+    batches: mpsc::Receiver<Vec<Advance>>,
+    compare: Arc<Notify>,
+    /// Where partitions stood in Redis that were behind at the last comparison. Bounded by the
+    /// partitions of the topics.
+    behind: HashMap<TopicPartition, i64>,
+    /// Whether Redis failed the last time, so that each outage is logged once.
+    away: AtomicBool,
+}
+
+impl Projections {
+    /// Adds a committed batch to Redis, unless too many wait already.
+    pub(crate) fn advance(&self, batch: Vec<Advance>) {
+        if let Err(refused) = self.batches.try_send(batch) {
+            for _ in refused.into_inner() {
+                self.metrics.projected(Projected::Dropped);
+            }
+        }
+    }
+
+    /// Compares all of this consumer's partitions soon.
+    pub(crate) fn compare(&self) {
+        self.compare.notify_one();
+    }
+}
+
+impl Projector {
+    pub(crate) fn new(
+        pool: Pool,
+        projection: Projection,
+        assignment: Assignment,
+        names: TopicNames,
+        metrics: Metrics,
+    ) -> (Projections, Self) {
+        let (sender, batches) = mpsc::channel(MAX_WAITING);
+        let compare = Arc::new(Notify::new());
+        let handle = Projections {
+            batches: sender,
+            compare: Arc::clone(&compare),
+            metrics: metrics.clone(),
+        };
+        let projector = Self {
+            pool,
+            projection,
+            assignment,
+            names,
+            metrics,
+            batches,
+            compare,
+            behind: HashMap::new(),
+            away: AtomicBool::new(false),
+        };
+        (handle, projector)
+    }
+
+    /// Runs until every [`Projections`] is gone and what waited is sent.
+    pub(crate) async fn run(mut self) {
+        let mut tick = interval(COMPARE_EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let compare = Arc::clone(&self.compare);
+        loop {
+            // All three are cancel safe; sending happens in an arm's body.
+            tokio::select! {
+                biased;
+
+                () = compare.notified() => self.compare_all().await,
+
+                _ = tick.tick() => self.compare_all().await,
+
+                batch = self.batches.recv() => match batch {
+                    Some(batch) => self.advance_all(batch).await,
+                    None => return,
+                },
+            }
+        }
+    }
+
+    /// Sends one batch, all of its partitions at once; those where Redis stands elsewhere are
+    /// repaired.
+    async fn advance_all(&self, batch: Vec<Advance>) {
+        let sent = futures::future::join_all(batch.iter().map(|it| self.projection.advance(it)));
+        let mut elsewhere = Vec::new();
+        for (advance, outcome) in batch.iter().zip(sent.await) {
+            let (projected, repair) = match outcome {
+                Ok(Advanced::Applied) => (Projected::Applied, false),
+                Ok(Advanced::Already) => (Projected::Already, false),
+                // Counted further by another owner, or ahead of a Postgres that was set back.
+                Ok(Advanced::Further(_)) => (Projected::Already, true),
+                Ok(Advanced::Gap) => (Projected::Gap, true),
+                Err(error) => {
+                    self.note_failure(&error);
+                    (Projected::Failed, false)
+                }
+            };
+            self.metrics.projected(projected);
+            if repair {
+                elsewhere.push(advance.at.clone());
+            }
+        }
+        self.repair_all(elsewhere).await;
+    }
+
+    /// Compares every partition of ours with Postgres, and repairs those that differ and will not
+    /// mend by themselves.
+    async fn compare_all(&mut self) {
+        let ours: Vec<_> =
+            self.assignment.projected().into_iter().map(|it| self.names.at(it)).collect();
+        if ours.is_empty() {
+            self.behind.clear();
+            return;
+        }
+        let differences = match repair::compare(&self.pool, &self.projection, &ours).await {
+            Ok(differences) => differences,
+            Err(error) => return self.note_failure(&error),
+        };
+        if self.away.swap(false, Ordering::Relaxed) {
+            info!("redis answers again");
+        }
+        // One that is behind has its increments under way, unless it still stands there at the
+        // next comparison.
+        let (mut wrong, mut behind) = (Vec::new(), HashMap::new());
+        for (at, difference) in differences {
+            match difference {
+                Difference::Behind(offset) if self.behind.get(&at) != Some(&offset) => {
+                    behind.insert(at, offset);
+                }
+                Difference::Behind(_) | Difference::Wrong => wrong.push(at),
+            }
+        }
+        self.behind = behind;
+        self.repair_all(wrong).await;
+    }
+
+    async fn repair_all(&self, partitions: Vec<TopicPartition>) {
+        stream::iter(partitions)
+            .for_each_concurrent(REPAIRS_AT_ONCE, async |at| {
+                match repair::repair(&self.pool, &self.projection, &at).await {
+                    Ok(Repaired::Replaced) => {
+                        debug!(kafka.topic = %at.topic, kafka.partition = at.partition, "wrote redis anew");
+                        self.metrics.repaired();
+                    }
+                    Ok(Repaired::Agreed | Repaired::LeftAlone) => {}
+                    Err(error) => self.note_failure(&error),
+                }
+            })
+            .await;
+    }
+
+    fn note_failure(&self, error: &StoreError) {
+        if self.away.swap(true, Ordering::Relaxed) {
+            debug!(%error, "redis could not be told");
+        } else {
+            warn!(%error, "redis could not be told; counting goes on, and redis is mended later");
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! The reading thread: polls Kafka, gathers the next batch, and never waits for the last one to be
+//! stored for longer than a moment.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    Message, Offset,
+    consumer::Consumer,
+    error::{KafkaError, RDKafkaErrorCode},
+    message::BorrowedMessage,
+};
+use tokio::{runtime::Handle, sync::mpsc, time::timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use crate::{
+    assignment::Assignment,
+    batch::{Batch, BatchLimits},
+    cursor::{Cursor, Start, Verdict},
+    kafka::{KafkaConsumer, list_of},
+    partition::{Partition, TopicNames},
+    record::{AgeLimits, RawRecord, Record},
+};
+
+/// The longest poll: how soon an idle consumer sees that a partition is ready, or that it must stop.
+const POLL: Duration = Duration::from_millis(50);
+
+/// How long a full batch waits for the one before it, before reading is paused.
+///
+/// Pausing makes librdkafka throw away what it has fetched, so it is kept for real outages; and
+/// this is short beside `max.poll.interval.ms`.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// How long a seek may take. It asks no broker.
+const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Reads records and hands them on in batches.
+pub(crate) struct Reader {
+    pub(crate) consumer: Arc<KafkaConsumer>,
+    pub(crate) names: TopicNames,
+    pub(crate) assignment: Assignment,
+    pub(crate) age: AgeLimits,
+    pub(crate) limits: BatchLimits,
+    /// Holds one batch: with the one being gathered and the one being stored, three are in memory.
+    pub(crate) batches: mpsc::Sender<Batch>,
+    pub(crate) runtime: Handle,
+}
+
+/// What the thread holds between two polls.
+#[derive(Default)]
+struct State {
+    batch: Batch,
+    /// The partitions that are read. Bounded by the partitions of the topics.
+    cursors: HashMap<Partition, Cursor>,
+    /// Whether reading is paused because batches cannot be stored.
+    paused: bool,
+    seen_changes: Option<u64>,
+}
+
+impl Reader {
+    /// Reads until `shutdown` is cancelled. What was gathered and not handed on by then is dropped
+    /// whole: nobody has counted it, and the next owner of the partition reads it again.
+    pub(crate) fn run(self, shutdown: &CancellationToken) {
+        let mut state = State::default();
+        while !shutdown.is_cancelled() {
+            self.follow_assignment(&mut state);
+            if !self.hand_over(&mut state) {
+                return;
+            }
+            match self.consumer.poll(self.poll_timeout(&state)) {
+                Some(Ok(message)) => self.take(&message, &mut state),
+                Some(Err(error)) => self.note(&error),
+                None => {}
+            }
+        }
+    }
+
+    fn poll_timeout(&self, state: &State) -> Duration {
+        match state.batch.deadline(self.limits) {
+            Some(deadline) if !state.paused => {
+                deadline.saturating_duration_since(Instant::now()).min(POLL)
+            }
+            _ => POLL,
+        }
+    }
+
+    /// Drops what is no longer ours, and seeks where Postgres has said where to start.
+    fn follow_assignment(&self, state: &mut State) {
+        let changes = self.assignment.changes();
+        if state.seen_changes == Some(changes) {
+            return;
+        }
+        state.seen_changes = Some(changes);
+
+        let current = |partition, generation| self.assignment.is_current(partition, generation);
+        let gone: Vec<Partition> = state
+            .cursors
+            .iter()
+            .filter(|(partition, cursor)| !current(**partition, cursor.generation))
+            .map(|(&partition, _)| partition)
+            .collect();
+        for partition in &gone {
+            state.cursors.remove(partition);
+        }
+        state.batch.retain(current);
+        // Those that are still ours wait for their start without fetching what nobody takes.
+        if let Err(error) = self.consumer.pause(&list_of(&self.names, gone)) {
+            debug!(%error, "partitions could not be paused, their records are dropped");
+        }
+
+        for (partition, generation, start) in self.assignment.ready_to_seek() {
+            if let Err(error) = self.seek(partition, &start, state.paused) {
+                warn!(%error, kafka.partition = partition.number, "seek failed, trying again");
+                state.seen_changes = None;
+            } else if self.assignment.reading(partition, generation, start.next_offset) {
+                debug!(kafka.partition = partition.number, start.next_offset, "reading");
+                state.cursors.insert(partition, Cursor::new(generation, start));
+            }
+        }
+    }
+
+    fn seek(&self, partition: Partition, start: &Start, paused: bool) -> Result<(), KafkaError> {
+        self.seek_to(partition, start.read_from())?;
+        if paused {
+            return Ok(());
+        }
+        self.consumer.resume(&list_of(&self.names, [partition]))
+    }
+
+    fn seek_to(&self, partition: Partition, offset: i64) -> Result<(), KafkaError> {
+        let topic = self.names.topic(partition.kind);
+        self.consumer.seek(topic, partition.number, Offset::Offset(offset), SEEK_TIMEOUT)
+    }
+
+    /// Hands the batch on when it is due; says whether anybody still takes batches.
+    fn hand_over(&self, state: &mut State) -> bool {
+        let due = state.batch.deadline(self.limits).is_some_and(|it| it <= Instant::now());
+        let full = state.batch.is_full(self.limits);
+        if !full {
+            // Its partitions may have been taken away while it waited.
+            self.resume(state);
+        }
+        if !due && !full {
+            return true;
+        }
+        let permit = match self.batches.try_reserve() {
+            Ok(permit) => permit,
+            Err(mpsc::error::TrySendError::Closed(())) => return false,
+            // Not full yet: it may grow while the one before it is stored.
+            Err(mpsc::error::TrySendError::Full(())) if !full || state.paused => return true,
+            Err(mpsc::error::TrySendError::Full(())) => {
+                match self.runtime.block_on(timeout(PATIENCE, self.batches.reserve())) {
+                    Ok(Ok(permit)) => permit,
+                    Ok(Err(_closed)) => return false,
+                    Err(_elapsed) => {
+                        self.pause(state);
+                        return true;
+                    }
+                }
+            }
+        };
+        permit.send(std::mem::take(&mut state.batch));
+        self.resume(state);
+        true
+    }
+
+    /// Stops the records, not the polling: the consumer stays in its group.
+    fn pause(&self, state: &mut State) {
+        warn!(records = state.batch.records(), "batches cannot be stored, reading is paused");
+        state.paused = true;
+        let list = list_of(&self.names, state.cursors.keys().copied());
+        if let Err(error) = self.consumer.pause(&list) {
+            warn!(%error, "reading could not be paused, records are dropped and read again");
+        }
+    }
+
+    fn resume(&self, state: &mut State) {
+        if !state.paused {
+            return;
+        }
+        state.paused = false;
+        let list = list_of(&self.names, state.cursors.keys().copied());
+        if let Err(error) = self.consumer.resume(&list) {
+            warn!(%error, "reading could not be resumed, starting every partition anew");
+            self.assignment.restart_all();
+        }
+    }
+
+    fn take(&self, message: &BorrowedMessage<'_>, state: &mut State) {
+        let Some(partition) = self.names.partition(message.topic(), message.partition()) else {
+            return;
+        };
+        // Fetched before the pause took hold, or before the seek: it will be read again.
+        let Some(cursor) = state.cursors.get_mut(&partition) else { return };
+        if state.paused {
+            return;
+        }
+        let generation = cursor.generation;
+        match cursor.judge(message.offset(), || RawRecord::copy(message).anchor()) {
+            Verdict::Count { expected } => {
+                let record = Record::read(message, partition.kind, self.age);
+                state.batch.push(partition, generation, expected, record, Instant::now());
+            }
+            Verdict::Skip => {}
+            Verdict::ReadAgain(offset) => {
+                debug!(kafka.offset = message.offset(), expected = offset, "reading again");
+                if let Err(error) = self.seek_to(partition, offset) {
+                    warn!(%error, "seek failed, starting the partition anew");
+                    self.assignment.restart(partition, generation);
+                }
+            }
+            Verdict::Stop(reason) => {
+                self.assignment.stopped(partition, generation, &reason);
+                state.cursors.remove(&partition);
+                if let Err(error) = self.consumer.pause(&list_of(&self.names, [partition])) {
+                    warn!(%error, "a stopped partition could not be paused, its records are dropped");
+                }
+            }
+        }
+    }
+
+    /// Errors of reading mend themselves, but for one that says that an offset is not in the log.
+    fn note(&self, error: &KafkaError) {
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) {
+            // It does not say of which partition. Starting anew compares each with its log.
+            warn!(%error, "an offset is not in the log, looking at every partition");
+            self.assignment.restart_all();
+        } else {
+            warn!(%error, "kafka cannot be read, trying again");
+        }
+    }
+}
