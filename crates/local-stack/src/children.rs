@@ -1,11 +1,14 @@
 //! What a command leaves behind is found again and ended, and signals reach it once.
 
+use std::ffi::OsStr;
 use std::io::{IsTerminal as _, stdin};
+use std::process::Command;
 
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpgrp, tcgetpgrp};
 
+use crate::launch;
 use crate::process::{POLL, kill_tree, signal_to};
 use crate::procfs::descendants;
 
@@ -14,6 +17,11 @@ pub fn adopt_orphans() {
     // Without it an orphan goes to init, as it would have done anyway.
     #[cfg(target_os = "linux")]
     nix::sys::prctl::set_child_subreaper(true).ok();
+}
+
+/// A command that is killed when the thread that spawns it ends, where the system can do that.
+pub fn bound_to_this_thread(program: &OsStr) -> Command {
+    launch::bound_to_this_thread(program)
 }
 
 /// Kills whatever is left below this process, and takes notice of it.

@@ -68,17 +68,8 @@ impl Program {
     /// Where `setpriv` of util-linux exists, the kernel ends it when this process ends, however
     /// that happens.
     pub(crate) fn spawn(&self, log: &Path) -> io::Result<Child> {
-        let mut launcher;
-        match setpriv() {
-            Some(setpriv) => {
-                launcher = Command::new(setpriv);
-                launcher.args(["--pdeathsig", "KILL", "--"]).arg(&self.path);
-            }
-            None => launcher = Command::new(&self.path),
-        }
-
         let out = File::options().create(true).append(true).open(log)?;
-        let mut command = self.command(launcher);
+        let mut command = self.command(bound_to_this_thread(self.path.as_os_str()));
         command.process_group(0).stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out);
         on_lasting_thread(command)
     }
@@ -118,6 +109,15 @@ pub(crate) fn on_lasting_thread(command: Command) -> io::Result<Child> {
     child.recv().map_err(io::Error::other)?
 }
 
-pub(crate) fn setpriv() -> Option<&'static Path> {
-    ["/usr/bin/setpriv", "/bin/setpriv"].into_iter().map(Path::new).find(|path| path.exists())
+/// A command that the kernel kills when the thread that spawns it ends, where `setpriv` exists.
+pub(crate) fn bound_to_this_thread(program: &OsStr) -> Command {
+    let setpriv = ["/usr/bin/setpriv", "/bin/setpriv"].map(Path::new);
+    match setpriv.into_iter().find(|path| path.exists()) {
+        Some(setpriv) => {
+            let mut command = Command::new(setpriv);
+            command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+            command
+        }
+        None => Command::new(program),
+    }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use proto_schemas::Topics;
+use service_kit::settings::{Env, Settings, Vars};
 
 use crate::postgres;
 use crate::topics::{self, Topic};
@@ -27,16 +28,25 @@ pub struct TestStack {
 #[track_caller]
 #[expect(clippy::panic, reason = "for tests only, where a panic is a failure with a message")]
 pub fn stack() -> TestStack {
-    let read = |name| match variable(name) {
-        Some(value) => value,
-        None => panic!(
-            "{name} is not set: run `make test`, or `target/debug/local-stack exec -- cargo test …`"
-        ),
-    };
-    TestStack {
-        kafka_brokers: read("KAFKA_BROKERS"),
-        database_url: read("DATABASE_URL"),
-        redis_url: read("REDIS_URL"),
+    match Env::from_process().read() {
+        Ok(stack) => stack,
+        Err(missing) => {
+            panic!("{missing}\nrun `make test`, or `target/debug/local-stack exec -- cargo test …`")
+        }
+    }
+}
+
+impl Settings for TestStack {
+    fn read(vars: &mut Vars) -> Self {
+        Self {
+            kafka_brokers: vars.required("KAFKA_BROKERS", "127.0.0.1:19092", "Kafka"),
+            database_url: vars.required(
+                "DATABASE_URL",
+                "postgres://ads@127.0.0.1:15432/ads",
+                "Postgres",
+            ),
+            redis_url: vars.required("REDIS_URL", "redis://127.0.0.1:16379", "Redis"),
+        }
     }
 }
 
@@ -124,11 +134,6 @@ impl Scope {
             panic!("topics could not be made: {error:?}");
         }
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "not a setting of a service")]
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// The same url with another database.

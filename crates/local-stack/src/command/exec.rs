@@ -17,13 +17,16 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::say;
 
-/// Run a command with a stack of its own
-///
-/// Starts Kafka, Postgres and Redis on free ports in a temporary folder, sets KAFKA_BROKERS,
-/// DATABASE_URL and REDIS_URL for the command, and removes everything when it ends. A variable
-/// that is set already is left as it is, and its server is not started. The exit code is the
-/// command's own.
+/// A command, and the stack that it gets.
 #[derive(Args, Debug)]
+#[command(
+    about = "Run a command with a stack of its own",
+    long_about = "Run a command with a stack of its own\n\n\
+        Starts Kafka, Postgres and Redis on free ports in a temporary folder, sets KAFKA_BROKERS, \
+        DATABASE_URL and REDIS_URL for the command, and removes everything when it ends. A variable \
+        that is set already is left as it is, and its server is not started. The exit code is the \
+        command's own."
+)]
 pub(crate) struct Exec {
     /// A Kafka that runs already
     #[arg(long, env = "KAFKA_BROKERS")]
@@ -83,7 +86,8 @@ impl Exec {
     }
 
     fn command(&self, stack: &Stack) -> Command {
-        let mut command = Command::new(&self.command[0]);
+        // This future runs on the main thread, whose end is the end of this process.
+        let mut command = Command::from(children::bound_to_this_thread(&self.command[0]));
         command.args(&self.command[1..]);
         let started = [
             ("KAFKA_BROKERS", stack.kafka.as_ref().map(Kafka::brokers)),

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use service_kit::settings::{Env, Settings, Vars};
+
 use crate::StartError;
 
 pub(super) const INSTALLED_ELSEWHERE: &str =
@@ -12,9 +14,10 @@ const POM: &str = include_str!("../../kafka/pom.xml");
 
 /// The folder of jars to run.
 pub(super) fn find() -> Result<PathBuf, StartError> {
-    let libs = match kafka_home() {
-        Some(home) => home.join("libs"),
-        None => fetched(),
+    // Text of any kind is a valid value, so reading cannot fail unless it is not UTF-8.
+    let libs = match Env::from_process().read() {
+        Ok(KafkaHome(Some(home))) => Path::new(&home).join("libs"),
+        Ok(KafkaHome(None)) | Err(_) => fetched(),
     };
     if libs.is_dir() {
         return Ok(libs);
@@ -25,9 +28,13 @@ pub(super) fn find() -> Result<PathBuf, StartError> {
     })
 }
 
-#[expect(clippy::disallowed_methods, reason = "not a setting of a service")]
-fn kafka_home() -> Option<PathBuf> {
-    std::env::var_os("KAFKA_HOME").filter(|it| !it.is_empty()).map(PathBuf::from)
+/// Where an unpacked Kafka is, for machines that cannot fetch one.
+struct KafkaHome(Option<String>);
+
+impl Settings for KafkaHome {
+    fn read(vars: &mut Vars) -> Self {
+        Self(vars.optional("KAFKA_HOME", "An unpacked Kafka to run instead of a fetched one"))
+    }
 }
 
 fn fetched() -> PathBuf {

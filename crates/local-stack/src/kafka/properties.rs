@@ -52,6 +52,11 @@ offsets.topic.num.partitions=4
 transaction.state.log.num.partitions=4
 group.initial.rebalance.delay.ms=0
 
+# A broker that was killed is let in again once its old session is over.
+broker.heartbeat.interval.ms=500
+broker.session.timeout.ms=3000
+initial.broker.registration.timeout.ms=120000
+
 # Sized for one machine that does other things as well.
 num.network.threads=2
 num.io.threads=4
