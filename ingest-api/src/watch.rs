@@ -79,7 +79,7 @@ impl View {
         match answer {
             Ok(()) => {
                 if self.failing || self.last_answer.is_none() {
-                    info!("kafka answers");
+                    info!("kafka can be used");
                 }
                 self.last_answer = Some(now);
                 self.failing = false;
@@ -87,7 +87,7 @@ impl View {
             }
             Err(reason) => {
                 if !self.failing {
-                    warn!(reason, "kafka does not answer, asking again");
+                    warn!(reason, "kafka cannot be used, asking again");
                 }
                 self.failing = true;
                 let patient = self.last_answer.is_some_and(|last| now - last < PATIENCE);
