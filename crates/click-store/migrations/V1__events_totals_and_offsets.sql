@@ -120,11 +120,14 @@ BEGIN
     IF parent NOT IN ('clicks', 'impressions') THEN
         RAISE EXCEPTION 'no such event table: %', parent;
     END IF;
-    IF to_regclass(child) IS NOT NULL THEN
-        RETURN false;
-    END IF;
     PERFORM pg_advisory_xact_lock(hashtext('make_day_partition'));
-    IF to_regclass(child) IS NOT NULL THEN
+    -- A query, and not to_regclass(): that may answer from a cache which does not know yet what was
+    -- committed while this waited for the lock.
+    IF EXISTS (
+        SELECT FROM pg_class AS made
+        JOIN pg_class AS p USING (relnamespace)
+        WHERE p.oid = parent::regclass AND made.relname = child
+    ) THEN
         RETURN false;
     END IF;
     EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL)', child, parent);
@@ -135,3 +138,10 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION make_day_partition IS 'Makes the table of one day (UTC) of clicks or impressions; false where it is there already';
+
+-- Made by the tool that runs these migrations, before the first of them.
+COMMENT ON TABLE  refinery_schema_history            IS 'The migrations that were applied to this database';
+COMMENT ON COLUMN refinery_schema_history.version    IS 'Number of the migration';
+COMMENT ON COLUMN refinery_schema_history.name       IS 'Name of the migration';
+COMMENT ON COLUMN refinery_schema_history.applied_on IS 'When it was applied, RFC 3339';
+COMMENT ON COLUMN refinery_schema_history.checksum   IS 'Hash of the migration as it was applied; one that has changed since is refused';
