@@ -21,7 +21,7 @@ pub use deadpool_postgres::Pool;
 pub use crate::{
     ads::{ActiveAdsCache, Ad},
     error::{RetryReason, StoreError},
-    pool::pool,
+    pool::{pool, read_only_pool},
     projection::Projection,
     redis::{Redis, RedisLimits},
     topic_partition::TopicPartition,

@@ -35,7 +35,33 @@ const SESSION: &str = "-c synchronous_commit=on -c idle_in_transaction_session_t
 ///
 /// Only where `url` is no Postgres URL.
 pub fn pool(url: &SecretString, application: &str, size: usize) -> Result<Pool, StoreError> {
-    let config = config(url, application)?;
+    build(config(url, application)?, size)
+}
+
+/// Makes a pool for one who only reads: the server refuses its connections every write, and ends
+/// each statement after `statement_limit`.
+///
+/// # Errors
+///
+/// Only where `url` is no Postgres URL.
+pub fn read_only_pool(
+    url: &SecretString,
+    application: &str,
+    size: usize,
+    statement_limit: Duration,
+) -> Result<Pool, StoreError> {
+    let mut config = config(url, application)?;
+    let options = config.get_options().unwrap_or_default();
+    let options = format!(
+        "{options} -c default_transaction_read_only=on -c statement_timeout={}ms",
+        // Zero would mean no limit.
+        statement_limit.as_millis().max(1)
+    );
+    config.options(options);
+    build(config, size)
+}
+
+fn build(config: Config, size: usize) -> Result<Pool, StoreError> {
     let manager = Manager::from_config(
         config,
         NoTls,

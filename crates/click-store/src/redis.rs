@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use fred::{
     clients::Client,
+    error::Error,
     interfaces::{ClientLike, KeysInterface},
     types::{
         Builder,
@@ -11,6 +12,7 @@ use fred::{
     },
 };
 use secrecy::{ExposeSecret, SecretString};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{StoreError, TopicPartition};
 
@@ -36,6 +38,9 @@ const UNRESPONSIVE_AFTER: Duration = Duration::from_secs(3);
 pub struct Redis {
     client: Client,
     keys: Keys,
+    /// Ends with the last clone. The task holds the client itself, so by itself it would never end,
+    /// and go on connecting to a server that nobody needs.
+    _connection: Arc<AbortOnDropHandle<Result<(), Error>>>,
 }
 
 /// Where everything is in Redis, behind the prefix of one deployment.
@@ -74,9 +79,8 @@ impl Redis {
             .set_policy(ReconnectPolicy::new_exponential(0, 50, 2_000, 2))
             .build()
             .map_err(StoreError::Redis)?;
-        // The handle is of no use: the task behind it ends with the last clone of the client.
-        drop(client.connect());
-        Ok(Self { client, keys: Keys { prefix: prefix.into() } })
+        let connection = Arc::new(AbortOnDropHandle::new(client.connect()));
+        Ok(Self { client, keys: Keys { prefix: prefix.into() }, _connection: connection })
     }
 
     /// Asks whether Redis answers.

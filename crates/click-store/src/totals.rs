@@ -25,6 +25,14 @@ pub struct CountedPartition {
     pub kind: Kind,
 }
 
+/// What a reader must know, and how far Postgres had counted at that moment.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Standing {
+    pub view: View,
+    /// `next_offset` of each partition of `view`, in the same order.
+    pub offsets: Vec<i64>,
+}
+
 /// The totals of one ad.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct AdTotals {
@@ -71,7 +79,13 @@ impl Snapshot {
 
 /// Returns what is needed to read Redis: cheap enough to ask each second.
 pub async fn view(pool: &Pool) -> Result<View, StoreError> {
-    Ok(select(pool, VIEW).await?.view)
+    Ok(standing(pool).await?.view)
+}
+
+/// Returns what is needed to read Redis, and how far Postgres has counted.
+pub async fn standing(pool: &Pool) -> Result<Standing, StoreError> {
+    let Snapshot { view, offsets, .. } = select(pool, VIEW).await?;
+    Ok(Standing { view, offsets })
 }
 
 /// Returns the epoch.
