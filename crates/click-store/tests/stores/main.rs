@@ -1,0 +1,15 @@
+//! Both sides of the stores, against a real Postgres and a real Redis.
+
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests: what should have been true is said by the line itself"
+)]
+
+mod counting;
+mod days;
+mod fences;
+mod harness;
+mod projection;
+mod repair;
+mod schema;
