@@ -27,12 +27,8 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context;
 use click_store::{Pool, Projection, Redis, RedisLimits, StoreError, days::Days, migrations};
 use prometheus_client::registry::Registry;
-use service_kit::{
-    admin, http,
-    readiness::Readiness,
-    retry::{self, Backoff},
-};
-use tokio::{runtime::Handle, sync::mpsc, task::spawn_blocking, time::timeout};
+use service_kit::{admin, http, readiness::Readiness, retry::Backoff};
+use tokio::{runtime::Handle, sync::mpsc, task::spawn_blocking, time::sleep, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
@@ -81,18 +77,19 @@ async fn migrate(config: &Config, shutdown: &CancellationToken) -> anyhow::Resul
     if !config.migrate_on_start {
         return Ok(true);
     }
-    let migrated = retry::forever(
-        Backoff::new(Duration::from_millis(100), Duration::from_secs(5)),
-        shutdown,
-        async || migrations::migrate(&config.postgres.url).await,
-        // A schema that does not fit this release stays so.
-        |error| !matches!(error, StoreError::Migration(_) | StoreError::Setting(_)),
-        |error, _| warn!(%error, "the database cannot be migrated yet, trying again"),
-    );
-    match migrated.await {
-        Ok(_) => Ok(true),
-        Err(retry::GaveUp::Stopped(_)) => Ok(false),
-        Err(retry::GaveUp::Permanent(error)) => Err(error).context("migrating the database"),
+    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+    loop {
+        match migrations::migrate(&config.postgres.url).await {
+            Ok(_) => return Ok(true),
+            // A schema that does not fit this release stays so.
+            Err(error @ (StoreError::Migration(_) | StoreError::Setting(_))) => {
+                return Err(error).context("migrating the database");
+            }
+            Err(error) => warn!(%error, "the database cannot be migrated yet, trying again"),
+        }
+        if shutdown.run_until_cancelled(sleep(backoff.next_delay())).await.is_none() {
+            return Ok(false);
+        }
     }
 }
 

@@ -1,0 +1,97 @@
+//! What can never count goes to the dead-letter topic, with its origin and the reason.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use proto_schemas::{Kind, Timestamp, headers::dead};
+use rdkafka::{
+    ClientConfig, Message, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer},
+    message::Headers,
+};
+
+use crate::harness::{Pipeline, event, event_at};
+
+/// A dead letter: its headers, and the record's key and value.
+type Letter = (BTreeMap<String, String>, Option<Vec<u8>>, Option<Vec<u8>>);
+
+/// Reads the first `count` dead letters.
+fn dead_letters(test: &Pipeline, count: usize) -> Vec<Letter> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", &test.scope.stack.kafka_brokers)
+        .set("group.id", "none")
+        .create()
+        .expect("a consumer");
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(test.scope.topics().dead(), 0, Offset::Beginning).expect("valid");
+    consumer.assign(&list).expect("assigned");
+
+    let mut letters = Vec::new();
+    while letters.len() < count {
+        let message = consumer.poll(Duration::from_mins(1)).expect("a letter").expect("readable");
+        let headers = message.headers().expect("headers").iter();
+        let utf8 = |value: &[u8]| String::from_utf8(value.to_vec()).expect("text");
+        letters.push((
+            headers.map(|it| (it.key.to_owned(), utf8(it.value.expect("a value")))).collect(),
+            message.key().map(<[u8]>::to_vec),
+            message.payload().map(<[u8]>::to_vec),
+        ));
+    }
+    letters
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_can_never_count_becomes_a_dead_letter_and_the_others_count() {
+    let mut test = Pipeline::new("dead", 1).await;
+    let now = Timestamp::now().as_micros();
+    let impression = event(Kind::Impression, 1, 2);
+    test.send(&event(Kind::Click, 1, 0)).await;
+    test.send_raw(Kind::Click, b"any key", b"\xff no event").await;
+    test.send(&event(Kind::Click, 99, 1)).await;
+    test.send_raw(Kind::Click, impression.dedup_key.as_bytes(), &impression.encode()).await;
+    test.send(&event_at(Kind::Click, 1, 3, now - 8 * 86_400_000_000)).await;
+    test.send(&event_at(Kind::Click, 1, 4, now + 3_600_000_000)).await;
+    test.send(&event(Kind::Click, 2, 5)).await;
+
+    let consumer = test.start_consumer();
+    test.settle(7).await;
+
+    assert_eq!(test.number("SELECT count(*) FROM clicks").await, 2);
+    assert_eq!(test.number("SELECT sum(dead)::bigint FROM partition_ledger").await, 5);
+    let mut letters = dead_letters(&test, 5);
+    letters.sort_by_key(|(headers, ..)| headers[dead::OFFSET].clone());
+    let origin =
+        |(headers, ..): &Letter| (headers[dead::OFFSET].clone(), headers[dead::REASON].clone());
+    let expected = [
+        ("1", "undecodable"),
+        ("2", "unknown_ad"),
+        ("3", "wrong_topic"),
+        ("4", "too_old"),
+        ("5", "too_far_ahead"),
+    ];
+    assert_eq!(
+        letters.iter().map(origin).collect::<Vec<_>>(),
+        expected.map(|(offset, reason)| (offset.to_owned(), reason.to_owned()))
+    );
+    let (headers, key, value) = &letters[0];
+    assert_eq!(headers[dead::TOPIC], test.scope.topics().of(Kind::Click));
+    assert_eq!(headers[dead::PARTITION], "0");
+    assert_eq!(key.as_deref(), Some(b"any key".as_slice()));
+    assert_eq!(value.as_deref(), Some(b"\xff no event".as_slice()), "the bytes are untouched");
+    test.stop(consumer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_postgres_refuses_is_isolated_and_the_rest_of_its_batch_counts() {
+    let mut test = Pipeline::new("refused", 2).await;
+    test.execute("ALTER TABLE clicks ADD CONSTRAINT not_13 CHECK (event_id <> 'event-13')").await;
+    test.send_clicks(0..40).await;
+
+    let consumer = test.start_consumer();
+    test.settle(40).await;
+
+    assert_eq!(test.number("SELECT count(*) FROM clicks").await, 39);
+    let (headers, ..) = &dead_letters(&test, 1)[0];
+    assert_eq!(headers[dead::REASON], "refused");
+    assert!(headers[dead::DETAIL].contains("not_13"), "{headers:?}");
+    test.stop(consumer).await;
+}
