@@ -10,6 +10,7 @@
 
 mod assignment;
 mod batch;
+mod batch_store;
 mod config;
 mod counter;
 mod cursor;
@@ -34,9 +35,9 @@ use tracing::{info, warn};
 
 pub use crate::config::Config;
 use crate::{
-    assignment::Assignment, batch::BatchLimits, counter::Counter, dead_letters::DeadLetters,
-    metrics::Metrics, partition::TopicNames, projector::Projector, reader::Reader,
-    record::AgeLimits, starter::Starter,
+    assignment::Assignment, batch::BatchLimits, batch_store::BatchStore, counter::Counter,
+    dead_letters::DeadLetters, metrics::Metrics, partition::TopicNames, projector::Projector,
+    reader::Reader, record::AgeLimits, starter::Starter,
 };
 
 /// One for the counting transaction, one for starting partitions, two for repairs.
@@ -140,16 +141,15 @@ async fn count(
         metrics: metrics.clone(),
     };
     tasks.spawn(starter.run(shutdown.clone()));
-    let counter = Counter {
+    let store = BatchStore {
         pool: pool.clone(),
-        consumer: Arc::clone(&consumer),
+        names: names.clone(),
         dead_letters: DeadLetters::new(&config.kafka.brokers, names.clone())?,
-        names,
-        assignment,
-        projections,
-        metrics,
         days: Days::default(),
+        metrics: metrics.clone(),
     };
+    let counter =
+        Counter { store, consumer: Arc::clone(&consumer), names, assignment, projections, metrics };
     tasks.spawn(counter.run(batches, shutdown.clone()));
     tasks.spawn(projector.run());
     tasks.close();

@@ -143,7 +143,7 @@ impl Connection {
         let ended = serve_requests(&mut stream, peer, router, limits, shutdown).await;
         if let Err(error) = ended {
             // The client's doing: too slow, gone, or not speaking HTTP.
-            debug!(client.address = %peer, %error, "connection ended early");
+            debug!(%error, "connection ended early");
         }
         linger(&mut stream).await;
         drop(permit);
