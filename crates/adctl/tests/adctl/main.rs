@@ -1,0 +1,9 @@
+//! The command line as an operator uses it, against real servers.
+
+mod ads;
+mod harness;
+mod ingest_stub;
+mod migrate;
+mod replay;
+mod tap;
+mod topics;
