@@ -23,6 +23,9 @@ pub enum StartError {
     #[error("{what} was not found: run scripts/install.sh, {or_else}")]
     NotInstalled { what: String, or_else: &'static str },
 
+    #[error("{name} is not built: {} is missing, run `make run`", binary.display())]
+    NotBuilt { name: &'static str, binary: PathBuf },
+
     #[error("{server} stopped while starting ({status})\n{log}")]
     Exited { server: &'static str, status: ExitStatus, log: LogTail },
 

@@ -14,9 +14,10 @@ mod process;
 mod procfs;
 pub mod redis;
 pub mod server;
+pub mod service;
 pub mod stack;
 pub mod testing;
 pub mod topics;
 
-pub use error::StartError;
-pub use place::{Place, Port};
+pub use error::{LogTail, StartError};
+pub use place::{Place, Port, repository};

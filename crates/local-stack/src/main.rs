@@ -16,12 +16,16 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(command::run::Run),
+    Up(command::up::Up),
     Exec(command::exec::Exec),
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
+        Command::Run(run) => run.run().await,
+        Command::Up(up) => up.run().await,
         Command::Exec(exec) => exec.run().await,
     };
     outcome.unwrap_or_else(|error| {

@@ -69,6 +69,12 @@ impl Place {
     }
 }
 
+/// The clone that this was built in, where the jars are and data goes.
+pub fn repository() -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    folder.canonicalize().unwrap_or(folder)
+}
+
 /// Makes a temporary folder that a server run as another user can reach as well.
 pub(crate) fn temporary_folder() -> io::Result<TempDir> {
     let named = std::env::temp_dir();

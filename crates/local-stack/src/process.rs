@@ -44,6 +44,10 @@ impl Process {
     }
 
     /// Asks it to end, and kills it where it has not after `grace`.
+    ///
+    /// # Cancellation
+    ///
+    /// Kills it at once.
     pub(crate) async fn stop(mut self, signal: Signal, grace: Duration) {
         signal_to(self.pid(), signal);
         let deadline = Instant::now() + grace;

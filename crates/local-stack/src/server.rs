@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::path::Path;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -71,6 +72,7 @@ impl<R: Recipe> Server<R> {
             std::fs::create_dir_all(folder)
                 .map_err(StartError::file("folder could not be made", folder))?;
         }
+        keep_one_older(&place.log);
 
         let mut attempts = PORT_ATTEMPTS;
         loop {
@@ -137,6 +139,14 @@ impl<R: Recipe> Server<R> {
     pub(crate) fn recipe(&self) -> &R {
         &self.recipe
     }
+}
+
+/// Begins a new log, so that logs do not grow from start to start.
+pub(crate) fn keep_one_older(log: &Path) {
+    let mut older = log.as_os_str().to_owned();
+    older.push(".1");
+    // At the first start there is nothing to keep.
+    drop(std::fs::rename(log, older));
 }
 
 async fn launch<R: Recipe>(

@@ -13,6 +13,9 @@ use tokio::time::{Instant, sleep};
 /// How long making topics may take, leaders included.
 const LIMIT: Duration = Duration::from_secs(30);
 
+/// As many copies as the broker thinks right.
+const DEFAULT_REPLICATION: TopicReplication<'static> = TopicReplication::Fixed(-1);
+
 /// A topic to be made.
 #[derive(Clone, Debug)]
 pub struct Topic {
@@ -48,7 +51,7 @@ pub async fn create(brokers: &str, topics: &[Topic]) -> Result<(), TopicError> {
         .filter_map(|it| Some((it.name.as_str(), it.retention?.as_millis().to_string())))
         .collect();
     let new = topics.iter().map(|it| {
-        let topic = NewTopic::new(&it.name, it.partitions, TopicReplication::Fixed(1));
+        let topic = NewTopic::new(&it.name, it.partitions, DEFAULT_REPLICATION);
         match retentions.get(it.name.as_str()) {
             Some(retention_ms) => topic.set("retention.ms", retention_ms),
             None => topic,

@@ -8,14 +8,12 @@ use std::time::Instant;
 use anyhow::Context as _;
 use clap::Args;
 use local_stack::children;
-use local_stack::kafka::Kafka;
-use local_stack::postgres::Postgres;
-use local_stack::redis::Redis;
 use local_stack::stack::{Places, Stack};
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::say;
+use super::stores::Given;
 
 /// A command, and the stack that it gets.
 #[derive(Args, Debug)]
@@ -28,15 +26,8 @@ use super::say;
         command's own."
 )]
 pub(crate) struct Exec {
-    /// A Kafka that runs already
-    #[arg(long, env = "KAFKA_BROKERS")]
-    kafka_brokers: Option<String>,
-    /// A Postgres that runs already
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-    database_url: Option<String>,
-    /// A Redis that runs already
-    #[arg(long, env = "REDIS_URL", hide_env_values = true)]
-    redis_url: Option<String>,
+    #[command(flatten)]
+    given: Given,
     /// What to run, with its arguments
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     command: Vec<OsString>,
@@ -78,33 +69,15 @@ impl Exec {
     }
 
     async fn start(&self) -> anyhow::Result<Stack> {
-        let mut places = Places::temporary()?;
-        places.kafka.take_if(|_| is_set(self.kafka_brokers.as_deref()));
-        places.postgres.take_if(|_| is_set(self.database_url.as_deref()));
-        places.redis.take_if(|_| is_set(self.redis_url.as_deref()));
-        Ok(Stack::start(places).await?)
+        Ok(Stack::start(self.given.without(Places::temporary()?)).await?)
     }
 
     fn command(&self, stack: &Stack) -> Command {
         // This future runs on the main thread, whose end is the end of this process.
         let mut command = Command::from(children::bound_to_this_thread(&self.command[0]));
-        command.args(&self.command[1..]);
-        let started = [
-            ("KAFKA_BROKERS", stack.kafka.as_ref().map(Kafka::brokers)),
-            ("DATABASE_URL", stack.postgres.as_ref().map(Postgres::url)),
-            ("REDIS_URL", stack.redis.as_ref().map(Redis::url)),
-        ];
-        for (name, value) in started {
-            if let Some(value) = value {
-                command.env(name, value);
-            }
-        }
+        command.args(&self.command[1..]).envs(self.given.addresses(stack).variables());
         command
     }
-}
-
-fn is_set(value: Option<&str>) -> bool {
-    value.is_some_and(|it| !it.is_empty())
 }
 
 /// A command's own code, or what a shell makes of the signal that ended it.

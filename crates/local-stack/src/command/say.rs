@@ -1,5 +1,14 @@
 //! What is said on the terminal.
-#![expect(clippy::print_stderr, reason = "a command line tool talks to its user")]
+#![expect(
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "a command line tool talks to its user"
+)]
+
+/// What was asked for.
+pub(crate) fn result(text: &str) {
+    println!("{text}");
+}
 
 /// A line of progress, beside the command's own output and not in it.
 pub(crate) fn progress(text: &str) {

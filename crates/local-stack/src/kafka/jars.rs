@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use service_kit::settings::{Env, Settings, Vars};
 
-use crate::StartError;
+use crate::{StartError, repository};
 
 pub(super) const INSTALLED_ELSEWHERE: &str =
     "or set KAFKA_HOME to an unpacked Kafka, or KAFKA_BROKERS to a Kafka that runs";
@@ -38,9 +38,7 @@ impl Settings for KafkaHome {
 }
 
 fn fetched() -> PathBuf {
-    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let repository = repository.canonicalize().unwrap_or(repository);
-    repository.join(".local/kafka").join(version()).join("libs")
+    repository().join(".local/kafka").join(version()).join("libs")
 }
 
 fn version() -> &'static str {

@@ -1,0 +1,29 @@
+# Running and testing on one machine. `make help` lists what there is.
+
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+SERVICES := -p ingest-api -p click-consumer -p analytics-api
+
+# Where rustup puts cargo, for a shell that was opened before that.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help run test clean
+
+help: ## List the targets
+	@sed -n 's/^\([a-z]*\): *## /  make \1\t/p' Makefile | expand -t 16
+	@echo
+	@echo "  REPLAY=none make run     skips the sample; REPLAY=path replays another file"
+
+run: ## Build and run the whole pipeline, replay the sample, stay up until Ctrl-C
+	@scripts/install.sh
+	@cargo build --release $(SERVICES) -p adctl -p local-stack --bins
+	@exec "$(TARGET_DIR)/release/local-stack" run
+
+test: ## Run every test against real servers that are started for it
+	@scripts/install.sh --tests
+	@cargo build --workspace --bins
+	@"$(TARGET_DIR)/debug/local-stack" exec -- cargo test --workspace --all-targets
+	@cargo test --workspace --doc
+
+clean: ## Stop what still runs from here and remove its data and logs
+	@scripts/clean.sh
