@@ -11,6 +11,12 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use crate::StartError;
+use crate::procfs::Identity;
+
+const TEMPORARY_PREFIX: &str = "local-stack-";
+
+/// Names the process that a temporary folder belongs to.
+const OWNER_FILE: &str = "owner";
 
 /// The port a server listens on, always on 127.0.0.1.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -80,10 +86,29 @@ pub(crate) fn temporary_folder() -> io::Result<TempDir> {
     let named = std::env::temp_dir();
     let base = if reachable_by_everyone(&named) { named } else { PathBuf::from("/var/tmp") };
 
-    tempfile::Builder::new()
-        .prefix("local-stack-")
+    remove_abandoned(&base);
+    let folder = tempfile::Builder::new()
+        .prefix(TEMPORARY_PREFIX)
         .permissions(Permissions::from_mode(0o755))
-        .tempdir_in(base)
+        .tempdir_in(base)?;
+    if let Some(owner) = Identity::of(std::process::id()) {
+        std::fs::write(folder.path().join(OWNER_FILE), owner.to_string())?;
+    }
+    Ok(folder)
+}
+
+/// Removes the temporary folders of processes that were killed before they could.
+fn remove_abandoned(base: &Path) {
+    for entry in std::fs::read_dir(base).into_iter().flatten().flatten() {
+        if !entry.file_name().to_string_lossy().starts_with(TEMPORARY_PREFIX) {
+            continue;
+        }
+        let owner = std::fs::read_to_string(entry.path().join(OWNER_FILE)).ok();
+        if owner.as_deref().and_then(Identity::parse).is_some_and(|it| !it.is_running()) {
+            // Another user's, or somebody else is removing it: then it is not ours to worry about.
+            drop(std::fs::remove_dir_all(entry.path()));
+        }
+    }
 }
 
 /// Tells whether every user may pass through a folder and all folders above it.

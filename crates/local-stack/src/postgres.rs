@@ -15,6 +15,7 @@ use crate::launch::Program;
 use crate::place::Place;
 use crate::server::{Launch, Recipe, Server, StopSignal};
 
+mod leftover;
 mod owner;
 
 /// The superuser, and the database that is made for it.
@@ -59,6 +60,7 @@ impl Recipe for PostgresRecipe {
         if !data.join("PG_VERSION").exists() {
             initialise(&bin, &data, user, place.durable)?;
         }
+        leftover::clear(&data);
 
         let program = Program::new(bin.join("postgres"))
             .arg("-D")

@@ -27,8 +27,8 @@ pub(crate) struct Process {
 impl Process {
     pub(crate) fn spawn(program: &Program, log: &Path, pid_file: PathBuf) -> io::Result<Self> {
         let process = Self { child: program.spawn(log)?, pid_file };
-        if let Some(Identity { pid, started }) = Identity::of(process.pid()) {
-            std::fs::write(&process.pid_file, format!("{pid} {started}\n"))?;
+        if let Some(identity) = Identity::of(process.pid()) {
+            std::fs::write(&process.pid_file, format!("{identity}\n"))?;
         }
         Ok(process)
     }
@@ -124,7 +124,8 @@ impl Claim {
     }
 
     fn end_leftover(&self) {
-        let Some(left) = std::fs::read_to_string(&self.pid_file).ok().as_deref().and_then(identity)
+        let Some(left) =
+            std::fs::read_to_string(&self.pid_file).ok().as_deref().and_then(Identity::parse)
         else {
             return;
         };
@@ -154,9 +155,4 @@ pub(crate) fn kill_tree(pid: u32) {
     for pid in below {
         signal_to(pid, Signal::SIGKILL);
     }
-}
-
-fn identity(text: &str) -> Option<Identity> {
-    let (pid, started) = text.trim().split_once(' ')?;
-    Some(Identity { pid: pid.parse().ok()?, started: started.parse().ok()? })
 }

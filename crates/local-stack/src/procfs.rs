@@ -1,5 +1,6 @@
 //! What Linux tells about processes; elsewhere, nothing is known and nothing is found.
 
+use std::fmt;
 use std::path::Path;
 
 /// What identifies a process for ever: a pid alone is used again.
@@ -16,19 +17,26 @@ impl Identity {
         (!stat.ended).then_some(Self { pid, started: stat.started })
     }
 
+    /// Reads what [`Display`](fmt::Display) wrote.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (pid, started) = text.trim().split_once(' ')?;
+        Some(Self { pid: pid.parse().ok()?, started: started.parse().ok()? })
+    }
+
     pub(crate) fn is_running(self) -> bool {
         Self::of(self.pid) == Some(self)
     }
 }
 
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.pid, self.started)
+    }
+}
+
 /// Every process below this one, parents before children.
 pub(crate) fn descendants(pid: u32) -> Vec<u32> {
-    let all: Vec<(u32, Stat)> = std::fs::read_dir("/proc")
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter_map(|pid| Some((pid, Stat::of(pid)?)))
-        .collect();
+    let all: Vec<(u32, Stat)> = all().filter_map(|pid| Some((pid, Stat::of(pid)?))).collect();
 
     let mut found = vec![pid];
     let mut next = 0;
@@ -38,6 +46,20 @@ pub(crate) fn descendants(pid: u32) -> Vec<u32> {
     }
     found.remove(0);
     found
+}
+
+/// Every process whose current folder is this one, as far as we may see.
+pub(crate) fn working_in(folder: &Path) -> Vec<u32> {
+    let works_there = |pid: &u32| {
+        let folder_of = Path::new("/proc").join(pid.to_string()).join("cwd");
+        std::fs::read_link(folder_of).is_ok_and(|it| it == folder)
+    };
+    all().filter(works_there).collect()
+}
+
+fn all() -> impl Iterator<Item = u32> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten();
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
 }
 
 struct Stat {
@@ -67,6 +89,8 @@ impl Stat {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
 
     #[test]
@@ -79,13 +103,15 @@ mod tests {
     }
 
     #[test]
-    fn a_child_is_found_below_its_parent() {
-        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+    fn a_child_is_found_below_its_parent_and_in_its_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut child = Command::new("sleep").arg("60").current_dir(folder.path()).spawn().unwrap();
 
-        let found = descendants(std::process::id());
+        let (below, there) = (descendants(std::process::id()), working_in(folder.path()));
 
         child.kill().unwrap();
         child.wait().unwrap();
-        assert!(found.contains(&child.id()), "{found:?}");
+        assert!(below.contains(&child.id()), "{below:?}");
+        assert_eq!(there, [child.id()]);
     }
 }

@@ -1,7 +1,6 @@
 //! `local-stack exec`: the command's code, its variables, and nothing that is left behind.
 
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -105,8 +104,7 @@ impl Running {
             .split_whitespace()
             .map(|url| url.rsplit(':').next().unwrap_or_default().trim_end_matches("/ads"))
             .collect();
-        let folder = processes_with(&format!("port={}", ports[1]));
-        assert_eq!(folder.len(), 1, "{line}");
+        assert_eq!(processes_with(&format!("port={}", ports[1])).len(), 1, "{line}");
         let servers = children_of(child.id());
         assert_eq!(servers.len(), 4, "three servers and the command: {servers:?}");
         Self { child, servers }
@@ -160,6 +158,8 @@ fn children_of(parent: u32) -> Vec<u32> {
         .collect()
 }
 
+/// A process that has ended may be listed until its parent takes notice.
 fn is_alive(pid: u32) -> bool {
-    Path::new("/proc").join(pid.to_string()).exists()
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    status.contains("State:") && !status.contains("State:\tZ")
 }

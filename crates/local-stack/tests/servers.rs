@@ -1,6 +1,9 @@
 //! Each server on its own: it starts, it survives a kill with its data, and it says what is wrong.
 
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
 use std::time::Duration;
 
 use local_stack::kafka::Kafka;
@@ -106,6 +109,26 @@ async fn a_folder_serves_one_server_at_a_time() {
 
     drop(first);
     Redis::start(place()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_lock_file_of_a_killed_postgres_is_no_obstacle() {
+    let mut postgres = Postgres::start(Place::temporary().unwrap()).await.unwrap();
+    let lock = postgres.data().join("postmaster.pid");
+    let text = std::fs::read_to_string(&lock).unwrap();
+    postgres.kill();
+    // Its pid was given to another process of the same user since.
+    let user = postgres.data().metadata().unwrap().uid();
+    let mut other = Command::new("sleep").arg("600").current_dir("/").uid(user).spawn().unwrap();
+    let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+    lines[0] = other.id().to_string();
+    std::fs::write(&lock, lines.join("\n")).unwrap();
+
+    let outcome = postgres.restart().await;
+
+    other.kill().unwrap();
+    other.wait().unwrap();
+    outcome.unwrap();
 }
 
 #[tokio::test]

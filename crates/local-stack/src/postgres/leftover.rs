@@ -1,0 +1,27 @@
+//! What a killed Postgres leaves in its data folder, and would refuse to start because of.
+
+use std::path::Path;
+
+use nix::sys::signal::Signal;
+
+use crate::process::signal_to;
+use crate::procfs::{Identity, working_in};
+
+/// Ends what is left of an earlier server and removes its lock file.
+///
+/// The folder is claimed by us, so nobody else runs a server in it. Postgres itself cannot know
+/// that: it takes a process that init has not yet reaped, or a new one with the same pid, for its
+/// predecessor.
+pub(super) fn clear(data: &Path) {
+    for pid in working_in(data) {
+        signal_to(pid, Signal::SIGKILL);
+    }
+
+    let lock = data.join("postmaster.pid");
+    let Ok(text) = std::fs::read_to_string(&lock) else { return };
+    let owner = text.lines().next().and_then(|line| line.trim().parse().ok());
+    let runs_there = |pid| Identity::of(pid).is_some() && working_in(data).contains(&pid);
+    if !owner.is_some_and(runs_there) {
+        drop(std::fs::remove_file(&lock));
+    }
+}
