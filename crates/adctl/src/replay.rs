@@ -111,6 +111,10 @@ impl Replay {
 /// Reads the address of a service, whose routes are put behind it.
 fn base_url(text: &str) -> Result<String, String> {
     let url = Url::parse(text).map_err(|error| error.to_string())?;
+    // It is printed, so it may hold no secret.
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("the address holds no user and password".to_owned());
+    }
     match url.scheme() {
         "http" => Ok(text.trim_end_matches('/').to_owned()),
         "https" => {
@@ -130,4 +134,17 @@ fn rate(text: &str) -> Result<f64, String> {
 fn concurrency(text: &str) -> Result<NonZeroUsize, String> {
     let number = text.parse().ok().filter(|it: &NonZeroUsize| it.get() <= 1000);
     number.ok_or_else(|| "a whole number from 1 to 1000".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_of_a_service_is_plain_http_without_a_secret() {
+        assert_eq!(base_url("http://10.0.0.5:8081/").as_deref(), Ok("http://10.0.0.5:8081"));
+        for bad in ["10.0.0.5:8081", "https://example.com", "http://", "http://u:p@10.0.0.5"] {
+            assert!(base_url(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -21,8 +21,8 @@ impl Progress {
     /// Shows nothing yet of `events`. indicatif hides the bar where stderr is no terminal.
     pub(super) fn new(events: u64) -> Self {
         let bar = ProgressBar::new(events);
-        let style = "{bar:32} {percent:>3} %  {human_pos} of {human_len} events, {per_sec}, {eta} \
-                     left  {wide_msg}";
+        // With the longest message this still fits into 80 columns.
+        let style = "{bar:16} {human_pos}/{human_len}  {per_sec}  {eta} left  {wide_msg}";
         if let Ok(style) = ProgressStyle::with_template(style) {
             bar.set_style(style);
         }
@@ -36,7 +36,7 @@ impl Progress {
 
     /// Called every second: shows what keeps the replay from going on, if anything does.
     pub(super) fn tick(&mut self, (settled, events): (u64, u64), trouble: Option<&str>) {
-        let trouble = trouble.map(|it| format!("trying again after: {it}")).unwrap_or_default();
+        let trouble = trouble.map(|it| format!("retrying: {it}")).unwrap_or_default();
         if self.bar.is_hidden() && Instant::now() >= self.next_line {
             self.next_line = Instant::now() + LINE_EVERY;
             let separator = if trouble.is_empty() { "" } else { "; " };
@@ -46,9 +46,8 @@ impl Progress {
         self.bar.tick();
     }
 
-    /// Leaves the bar as it is and ends the line.
+    /// Makes room for the summary.
     pub(super) fn finish(&self) {
-        self.bar.set_message("");
-        self.bar.abandon();
+        self.bar.finish_and_clear();
     }
 }

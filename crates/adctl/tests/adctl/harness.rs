@@ -101,10 +101,11 @@ impl Test {
 
 impl Said {
     pub(crate) async fn of(command: &mut Command) -> Self {
-        let output = timeout(PATIENCE, command.stdin(Stdio::null()).output())
-            .await
-            .expect("ends in time")
-            .expect("can be run");
+        let output =
+            timeout(PATIENCE, command.stdin(Stdio::null()).output()).await.expect("ends in time");
+        let program = command.as_std().get_program().display();
+        let hint = format!("{program} cannot be run; scripts/install.sh --tests installs it");
+        let output = output.expect(&hint);
         Self {
             code: output.status.code(),
             out: String::from_utf8(output.stdout).expect("UTF-8"),
