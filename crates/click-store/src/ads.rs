@@ -87,24 +87,40 @@ impl ActiveAdsCache {
     /// How long an answer may be used.
     pub const LIFETIME: Duration = Duration::from_secs(5);
 
+    /// How long an answer is kept for the case that Postgres cannot give a newer one. Nobody can
+    /// change an ad while Postgres is away, so an old answer is still the right one; the limit is
+    /// there for the keys of a deployment that is gone.
+    pub const KEPT_FOR: Duration = Duration::from_hours(24);
+
     pub fn new(redis: Redis) -> Self {
         Self { redis }
     }
 
-    /// Returns the rendered answer; `None` where there is none.
+    /// Returns the rendered answer; `None` where there is none that may be used.
     pub async fn get(&self) -> Result<Option<String>, StoreError> {
         Ok(self.redis.client().get(self.redis.keys().active_ads()).await?)
     }
 
+    /// Returns the last rendered answer, for when Postgres does not answer.
+    pub async fn get_kept(&self) -> Result<Option<String>, StoreError> {
+        Ok(self.redis.client().get(self.redis.keys().kept_active_ads()).await?)
+    }
+
     /// Keeps a rendered answer.
     pub async fn put(&self, rendered: &str) -> Result<(), StoreError> {
-        let lifetime = Expiration::EX(Self::LIFETIME.as_secs().cast_signed());
-        let key = self.redis.keys().active_ads();
-        Ok(self.redis.client().set(key, rendered, Some(lifetime), None, false).await?)
+        let keys = self.redis.keys();
+        self.set(keys.kept_active_ads(), rendered, Self::KEPT_FOR).await?;
+        self.set(keys.active_ads(), rendered, Self::LIFETIME).await
     }
 
     /// Forgets the answer.
     pub async fn clear(&self) -> Result<(), StoreError> {
-        Ok(self.redis.client().del(self.redis.keys().active_ads()).await?)
+        let keys = self.redis.keys();
+        Ok(self.redis.client().del(vec![keys.active_ads(), keys.kept_active_ads()]).await?)
+    }
+
+    async fn set(&self, key: String, rendered: &str, kept: Duration) -> Result<(), StoreError> {
+        let expiration = Expiration::EX(kept.as_secs().cast_signed());
+        Ok(self.redis.client().set(key, rendered, Some(expiration), None, false).await?)
     }
 }

@@ -108,4 +108,9 @@ impl Keys {
     pub(crate) fn active_ads(&self) -> String {
         format!("{}:active-ads", self.prefix)
     }
+
+    /// The same, kept for when Postgres is away.
+    pub(crate) fn kept_active_ads(&self) -> String {
+        format!("{}:kept-active-ads", self.prefix)
+    }
 }
