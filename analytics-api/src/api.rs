@@ -1,0 +1,72 @@
+//! The public routes.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{Router, extract::State, http::Method, routing::get};
+use service_kit::{
+    http::with_fallbacks,
+    metrics::{HttpMetrics, RouteStatuses},
+};
+
+use crate::{
+    active_ads::ActiveAds,
+    answer::Answer,
+    error::Unavailable,
+    flight::{Ages, Flight},
+    metrics::{Metrics, Route},
+    reader::Reader,
+};
+
+/// How long a failure may be given to requests that come just after it.
+const FAILURE_AGE: Duration = Duration::from_millis(100);
+
+/// Every status that the routes can answer, besides the 405 of other methods.
+pub(crate) const ROUTES: [RouteStatuses; 2] = [
+    (Route::Ads.path(), Method::GET, &[200, 503]),
+    (Route::Analytics.path(), Method::GET, &[200, 503]),
+];
+
+/// What the handlers need. Shared behind an `Arc`.
+pub(crate) struct Api {
+    reader: Arc<Reader>,
+    totals: Flight<Answer, Unavailable>,
+    active_ads: ActiveAds,
+    ads: Flight<Answer, Unavailable>,
+    metrics: Metrics,
+}
+
+impl Api {
+    pub(crate) fn new(
+        reader: Arc<Reader>,
+        active_ads: ActiveAds,
+        max_age: Duration,
+        metrics: Metrics,
+    ) -> Self {
+        let totals = Flight::new(Ages { answer: max_age, failure: FAILURE_AGE });
+        // Requests at the same time share a read, but a change of an ad shows at once.
+        let ads = Flight::new(Ages { answer: Duration::ZERO, failure: FAILURE_AGE });
+        Self { reader, totals, active_ads, ads, metrics }
+    }
+}
+
+/// Returns the public API, counted by `http_metrics`.
+pub(crate) fn router(api: Arc<Api>, http_metrics: &HttpMetrics) -> Router {
+    let router = Router::new()
+        .route(Route::Ads.path(), get(list_ads))
+        .route(Route::Analytics.path(), get(list_analytics));
+    http_metrics.wrap(with_fallbacks(router).with_state(api))
+}
+
+/// Lists the ads that are active.
+async fn list_ads(State(api): State<Arc<Api>>) -> Result<Answer, Unavailable> {
+    let answer = api.ads.share(|| api.active_ads.read()).await?;
+    api.metrics.answered(Route::Ads, answer.source);
+    Ok(answer)
+}
+
+/// Says how every ad is doing, active or not.
+async fn list_analytics(State(api): State<Arc<Api>>) -> Result<Answer, Unavailable> {
+    let answer = api.totals.share(|| api.reader.read()).await?;
+    api.metrics.answered(Route::Analytics, answer.source);
+    Ok(answer)
+}

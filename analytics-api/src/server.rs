@@ -1,0 +1,145 @@
+//! Puts the service together, and takes it apart in the right order.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use anyhow::Context as _;
+use axum::Router;
+use click_store::{ActiveAdsCache, Projection, Redis, RedisLimits, read_only_pool};
+use prometheus_client::registry::Registry;
+use service_kit::{
+    admin,
+    http::{self, ServerLimits},
+    metrics::HttpMetrics,
+    readiness::Readiness,
+};
+use tokio::{net::TcpListener, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::{
+    active_ads::ActiveAds,
+    api::{self, Api},
+    config::Config,
+    guard::Guard,
+    metrics::{Metrics, ViewAge},
+    reader::Reader,
+    watch::watch,
+};
+
+/// The service, listening but not yet answering.
+pub struct Server {
+    public: TcpListener,
+    admin: TcpListener,
+    router: Router,
+    reader: Arc<Reader>,
+    registry: Registry,
+    limits: ServerLimits,
+}
+
+/// Listens on both ports, and begins to connect to Redis.
+///
+/// # Errors
+///
+/// Where a port is taken or a store's URL is malformed.
+pub async fn bind(config: Config) -> anyhow::Result<Server> {
+    let mut registry = Registry::default();
+    let http_metrics = HttpMetrics::register(&mut registry, &api::ROUTES);
+    let metrics = Metrics::register(&mut registry);
+
+    let (reader, active_ads) = stores(&config, &metrics)?;
+    let watched = Arc::clone(&reader);
+    ViewAge::register(&mut registry, move || watched.view_age());
+    let api = Api::new(Arc::clone(&reader), active_ads, config.max_age, metrics);
+
+    Ok(Server {
+        public: http::listen(config.listen).await?,
+        admin: http::listen(config.admin_listen).await?,
+        router: api::router(Arc::new(api), &http_metrics),
+        reader,
+        registry,
+        limits: ServerLimits {
+            header_timeout: config.header_timeout,
+            max_connections: config.max_connections.get(),
+            shutdown_grace: config.shutdown.timeout,
+        },
+    })
+}
+
+impl Server {
+    /// Where the public API is served.
+    ///
+    /// # Errors
+    ///
+    /// Where the system cannot tell.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.public.local_addr()
+    }
+
+    /// Where health and metrics are served.
+    ///
+    /// # Errors
+    ///
+    /// Where the system cannot tell.
+    pub fn admin_address(&self) -> std::io::Result<SocketAddr> {
+        self.admin.local_addr()
+    }
+
+    /// Serves until `shutdown` is cancelled: then it is not ready, stops accepting, answers what is
+    /// in flight, and returns.
+    ///
+    /// # Errors
+    ///
+    /// Where a background task ends early, which only a panic can make it do.
+    pub async fn serve(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let Self { public, admin, router, reader, registry, limits } = self;
+        info!(http.address = %public.local_addr()?, admin.address = %admin.local_addr()?, "serving");
+
+        let readiness = Readiness::new();
+        let check = readiness.register("stores");
+        // Ends last, so that probes and Prometheus can watch the draining.
+        let drained = CancellationToken::new();
+        let mut background = JoinSet::new();
+        background.spawn(admin::serve(admin, registry, readiness.clone(), drained.clone()));
+        background.spawn(watch(reader, check, drained.clone()));
+
+        let stop = CancellationToken::new();
+        let serving = http::serve(public, router, limits, stop.clone());
+        let stopping = async {
+            shutdown.cancelled().await;
+            info!("not ready any more, answering what is in flight");
+            readiness.stopping();
+            stop.cancel();
+        };
+        let ended_early = tokio::select! {
+            _both = async { tokio::join!(serving, stopping) } => None,
+            ended = background.join_next() => ended,
+        };
+
+        drained.cancel();
+        while let Some(ended) = background.join_next().await {
+            ended.context("background task")?;
+        }
+        match ended_early {
+            None => Ok(()),
+            Some(ended) => ended
+                .context("background task")
+                .and_then(|()| anyhow::bail!("a background task ended before the service")),
+        }
+    }
+}
+
+/// Makes both readers. They share the connections, and the guard in front of Redis.
+fn stores(config: &Config, metrics: &Metrics) -> anyhow::Result<(Arc<Reader>, ActiveAds)> {
+    let limit = config.postgres_timeout;
+    let pool =
+        read_only_pool(&config.postgres.url, "analytics-api", config.pool_size.get(), limit)?;
+    let limits = RedisLimits { command: Guard::command_limit(config.redis_budget) };
+    let redis = Redis::connect(&config.redis.url, &config.redis.prefix, limits)?;
+    let guard = Arc::new(Guard::new(config.redis_budget, metrics.clone()));
+
+    let projection = Projection::new(redis.clone());
+    let cache = ActiveAdsCache::new(redis);
+    let reader = Reader::new(pool.clone(), limit, projection, Arc::clone(&guard), metrics.clone());
+    let active_ads = ActiveAds::new(pool, limit, cache, guard, metrics.clone());
+    Ok((Arc::new(reader), active_ads))
+}
