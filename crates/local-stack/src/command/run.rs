@@ -1,5 +1,6 @@
 //! `local-stack run`, which is `make run`: the whole pipeline on this machine, with real traffic.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -40,7 +41,7 @@ pub(crate) struct Run {
     stores: Stores,
     /// A CSV file to replay, or `none` [default: the sample in data/]
     #[arg(long, env = "REPLAY", value_name = "FILE")]
-    replay: Option<PathBuf>,
+    replay: Option<OsString>,
 }
 
 impl Run {
@@ -89,10 +90,10 @@ impl Run {
     async fn show(&self, plans: &services::Plans, addresses: &Addresses) -> anyhow::Result<()> {
         let file = match &self.replay {
             None => Some(sample::default_file()),
-            Some(path) if path.as_os_str() == "none" => None,
+            Some(text) if text == "none" => None,
             // Left empty, as in a `.env` file that nobody filled in.
-            Some(path) if path.as_os_str().is_empty() => Some(sample::default_file()),
-            Some(path) => Some(path.clone()),
+            Some(text) if text.is_empty() => Some(sample::default_file()),
+            Some(text) => Some(PathBuf::from(text)),
         };
         let sample = Replay::new(plans, addresses, self.stores.topic_prefix());
 

@@ -13,31 +13,32 @@ pub(super) fn text(plans: &Plans, addresses: &Addresses, folder: &Path) -> Strin
         "
 Everything is up. Ctrl-C stops it; the data stays for the next `make run`.
 
-  ingest      {ingest}   POST /ads/click, POST /ads/impression
-  analytics   {analytics}   GET /ads, GET /ads/analytics
-"
+  {:<16}{ingest}   POST /ads/click, POST /ads/impression
+  {:<16}{analytics}   GET /ads, GET /ads/analytics
+",
+        "ingest", "analytics",
     );
-    for (name, url) in plans.admin_urls() {
+    let metrics =
+        plans.admin_urls().map(|(name, url)| (name, format!("{url}   /metrics, /readyz")));
+    let stores = [
+        ("Kafka", addresses.kafka_brokers.clone()),
+        ("Postgres", without_password(&addresses.database_url)),
+        ("Redis", without_password(&addresses.redis_url)),
+        ("logs", folder.join("logs").display().to_string()),
+    ];
+    for (name, place) in metrics.into_iter().chain(stores) {
         // Writing to a String cannot fail.
-        let _ok = writeln!(text, "  {name:<16}{url}/metrics, /readyz, /livez");
+        let _ok = writeln!(text, "  {name:<16}{place}");
     }
     let _ok = write!(
         text,
-        "  Kafka       {}
-  Postgres    psql {}
-  Redis       {}
-  logs        {}
-
+        "
 Try:
   curl -s {analytics}/ads
   curl -s {analytics}/ads/analytics
   curl -s {ingest}/ads/click -H 'content-type: application/json' \\
        -d \"{{\\\"ad_id\\\":1,\\\"timestamp\\\":\\\"$(date -u +%FT%TZ)\\\"}}\"
 ",
-        addresses.kafka_brokers,
-        without_password(&addresses.database_url),
-        without_password(&addresses.redis_url),
-        folder.join("logs").display(),
     );
     text
 }
