@@ -1,1 +1,61 @@
-//! End-to-end tests.
+//! The three services as real processes, for tests of the whole pipeline.
+//!
+//! A test makes a [`Pipeline`] (a database, topics and keys of its own), starts [`Service`]s in it,
+//! does something to them, and compares the [`Counts`] that the stores and the API give:
+//!
+//! ```no_run
+//! # use e2e::{Pipeline, Program, Sample};
+//! # async fn example() {
+//! let pipeline = Pipeline::new("example").await;
+//! let ingest = pipeline.start(Program::Ingest, &[]).await;
+//! let mut consumer = pipeline.start(Program::Consumer, &[]).await;
+//! let sample = Sample::read();
+//! let replay = pipeline.replay(&sample, &ingest, &[]);
+//! pipeline.until_counted(1_000).await;
+//! consumer.kill_9();
+//! consumer.restart();
+//! assert_eq!(replay.exit_code().await, 0);
+//! assert_eq!(pipeline.settle().await, sample.counts);
+//! # }
+//! ```
+//!
+//! - [`Service`] and [`Process`]: started, awaited, terminated, killed, started again; never left
+//!   behind. The tail of each one's log is printed when a test fails, the whole of it is in
+//!   `target/e2e-logs`;
+//! - [`Client`], [`Load`] and [`Watch`]: events over HTTP, one by one or many at once, and somebody
+//!   who looks whether a number ever goes down;
+//! - [`until`] and its kin wait for a condition, never for time to pass;
+//! - [`settings`]: the table of settings in the README.
+//!
+//! The binaries must be there: `cargo build --workspace --bins`. Cargo builds a crate's own binaries
+//! for its tests, but not those of others, so a test after a change without that command tests the
+//! services as they were.
+
+#![expect(clippy::missing_panics_doc, reason = "every helper panics where a test should fail")]
+
+mod client;
+mod counts;
+mod load;
+mod pipeline;
+mod ports;
+mod process;
+pub mod redis;
+mod sample;
+mod service;
+pub mod settings;
+mod stores;
+mod topic;
+mod wait;
+mod watch;
+
+pub use crate::{
+    client::{Answer, Client, click},
+    counts::{AdCounts, Counts},
+    load::{Load, Sent},
+    pipeline::{Pipeline, Services},
+    process::Process,
+    sample::Sample,
+    service::{Program, Service},
+    wait::{LIMIT, until, until_equal},
+    watch::{Watch, Watched},
+};

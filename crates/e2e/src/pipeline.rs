@@ -1,0 +1,145 @@
+//! One pipeline of a test's own: its database, topics and keys, and the services that it starts.
+
+use std::{
+    path::PathBuf,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use click_store::{Pool, Projection, Redis, RedisLimits};
+use local_stack::testing::{Scope, stack};
+
+use crate::{
+    client::Client,
+    process::{Command, Process, binary, target_folder},
+    sample::{Sample, ads_file},
+    service::{Program, Service},
+    wait::LIMIT,
+};
+
+/// Connections to Postgres that a test itself may use at once.
+const POSTGRES_CONNECTIONS: usize = 2;
+
+/// Everything that a test's services share, with the sample's 34 ads registered.
+#[derive(Debug)]
+pub struct Pipeline {
+    pub http: Client,
+    pub(crate) scope: Scope,
+    pub(crate) pool: Pool,
+    pub(crate) projection: Projection,
+    environment: Vec<(String, String)>,
+    logs: PathBuf,
+    /// Processes that were started, which numbers their logs.
+    started: AtomicU32,
+}
+
+/// The three services, one process each, ready.
+#[derive(Debug)]
+pub struct Services {
+    pub ingest: Service,
+    pub consumer: Service,
+    pub analytics: Service,
+}
+
+impl Pipeline {
+    /// Makes a pipeline; `name` is that of its folder of logs.
+    pub async fn new(name: &str) -> Self {
+        let stack = stack();
+        Self::with_redis(name, &stack.redis_url).await
+    }
+
+    /// The same with another Redis than that of the stack: one that the test may stop or flush.
+    pub async fn with_redis(name: &str, redis_url: &str) -> Self {
+        let scope = stack().scope(name);
+        let database_url = scope.create_database().await;
+        scope.create_pipeline_topics().await;
+
+        let pool = click_store::pool(&database_url.as_str().into(), "e2e", POSTGRES_CONNECTIONS);
+        let limits = RedisLimits { command: LIMIT };
+        let redis = Redis::connect(&redis_url.into(), &scope.redis_prefix, limits);
+        let environment = [
+            ("KAFKA_BROKERS", scope.stack.kafka_brokers.as_str()),
+            ("DATABASE_URL", &database_url),
+            ("REDIS_URL", redis_url),
+            ("TOPIC_PREFIX", &scope.topic_prefix),
+            ("REDIS_PREFIX", &scope.redis_prefix),
+            ("CONSUMER_GROUP", &scope.consumer_group),
+            // The sample is of 2019.
+            ("MAX_EVENT_AGE", "20y"),
+            // This machine posts for the sample's viewers, and without a rate limit.
+            ("TRUSTED_SENDERS", "127.0.0.1"),
+            ("LOG_FORMAT", "text"),
+        ];
+        let pipeline = Self {
+            http: Client::new(),
+            pool: pool.expect("a url"),
+            projection: Projection::new(redis.expect("a url")),
+            environment: environment.map(|(name, it)| (name.to_owned(), it.to_owned())).to_vec(),
+            logs: new_log_folder(name),
+            started: AtomicU32::new(0),
+            scope,
+        };
+        assert_eq!(pipeline.adctl(&["migrate"]).exit_code().await, 0);
+        let file = ads_file().display().to_string();
+        let add = pipeline.adctl(&["ads", "add", "--file", &file]);
+        assert_eq!(add.exit_code().await, 0);
+        pipeline
+    }
+
+    /// Starts a service, with more settings, and waits until it is ready.
+    pub async fn start(&self, program: Program, settings: &[(&str, &str)]) -> Service {
+        let mut service = self.spawn(program, settings);
+        service.ready().await;
+        service
+    }
+
+    /// Starts a service, with more settings, and does not wait for it. A setting that is given as
+    /// empty has its default.
+    pub fn spawn(&self, program: Program, settings: &[(&str, &str)]) -> Service {
+        let mut command = self.command(program.name(), &[]);
+        let settings = settings.iter().map(|&(name, value)| (name.to_owned(), value.to_owned()));
+        command.environment.extend(settings);
+        Service::spawn(program, command, self.http.clone())
+    }
+
+    /// Starts the three services side by side, and waits until they are ready.
+    pub async fn start_all(&self) -> Services {
+        let (ingest, consumer, analytics) = tokio::join!(
+            self.start(Program::Ingest, &[]),
+            self.start(Program::Consumer, &[]),
+            self.start(Program::Analytics, &[]),
+        );
+        Services { ingest, consumer, analytics }
+    }
+
+    /// Starts `adctl` in this pipeline.
+    pub fn adctl(&self, args: &[&str]) -> Process {
+        Process::spawn(&self.command("adctl", args))
+    }
+
+    /// Begins to replay the sample to an ingest service, with more arguments.
+    pub fn replay(&self, sample: &Sample, ingest: &Service, more: &[&str]) -> Process {
+        let (file, url) = (sample.path.display().to_string(), ingest.url(""));
+        self.adctl(&[&["replay", &file, "--ingest", &url], more].concat())
+    }
+
+    fn command(&self, program: &str, args: &[&str]) -> Command {
+        let number = self.started.fetch_add(1, Ordering::Relaxed);
+        let log = format!("{number}-{program}.log");
+        Command {
+            binary: binary(program),
+            args: args.iter().map(ToString::to_string).collect(),
+            environment: self.environment.clone(),
+            log: self.logs.join(log),
+        }
+    }
+}
+
+/// Makes the folder of a test's logs anew, so that it holds one run.
+fn new_log_folder(name: &str) -> PathBuf {
+    let target = target_folder();
+    let logs = target.parent().expect("a folder above debug").join("e2e-logs").join(name);
+    // At the first run there is none.
+    std::fs::remove_dir_all(&logs).ok();
+    std::fs::create_dir_all(&logs).expect("a folder for logs");
+    logs
+}

@@ -1,0 +1,23 @@
+//! A Redis of a test's own, and what may happen to it.
+
+use local_stack::{Place, redis::Redis};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+/// Starts a Redis that no other test uses.
+pub async fn start() -> Redis {
+    let place = Place::temporary().expect("a temporary folder");
+    Redis::start(place).await.expect("redis starts")
+}
+
+/// Forgets everything that it holds.
+pub async fn flush(redis: &Redis) {
+    let address = ("127.0.0.1", redis.port());
+    let mut stream = TcpStream::connect(address).await.expect("connected");
+    stream.write_all(b"FLUSHALL\r\n").await.expect("sent");
+    let mut answer = [0; 5];
+    stream.read_exact(&mut answer).await.expect("an answer");
+    assert_eq!(&answer, b"+OK\r\n");
+}

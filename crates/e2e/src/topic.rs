@@ -1,0 +1,79 @@
+//! What is on a pipeline's topics, read as a data team reads it.
+
+use std::time::Duration;
+
+use local_stack::testing::Scope;
+use proto_schemas::{
+    AdEvent, Kind,
+    topics::{DEAD_PARTITIONS, PARTITIONS},
+};
+use rdkafka::{
+    ClientConfig, Message as _, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer as _},
+};
+
+use crate::{pipeline::Pipeline, wait::LIMIT};
+
+impl Pipeline {
+    /// Reads every event of one kind that is on Kafka now, duplicates included.
+    pub async fn on_topic(&self, kind: Kind) -> Vec<AdEvent> {
+        let scope = self.scope.clone();
+        let read = tokio::task::spawn_blocking(move || read_all(&scope, kind));
+        read.await.expect("the topic can be read")
+    }
+}
+
+/// How many records both topics have together.
+pub(crate) async fn end(scope: &Scope) -> i64 {
+    let scope = scope.clone();
+    let end = tokio::task::spawn_blocking(move || {
+        let consumer = consumer(&scope);
+        Kind::ALL
+            .into_iter()
+            .map(|kind| end_of(&consumer, scope.topics().of(kind), PARTITIONS))
+            .sum()
+    });
+    end.await.expect("Kafka answers")
+}
+
+/// How many records the dead-letter topic has.
+pub(crate) async fn dead_letters(scope: &Scope) -> i64 {
+    let scope = scope.clone();
+    let end = tokio::task::spawn_blocking(move || {
+        end_of(&consumer(&scope), scope.topics().dead(), DEAD_PARTITIONS)
+    });
+    end.await.expect("Kafka answers")
+}
+
+fn read_all(scope: &Scope, kind: Kind) -> Vec<AdEvent> {
+    let (consumer, topics) = (consumer(scope), scope.topics());
+    let topic = topics.of(kind);
+    let mut partitions = TopicPartitionList::new();
+    for partition in 0..PARTITIONS {
+        let added = partitions.add_partition_offset(topic, partition, Offset::Beginning);
+        added.expect("a partition");
+    }
+    consumer.assign(&partitions).expect("assigned");
+
+    (0..end_of(&consumer, topic, PARTITIONS))
+        .map(|_| {
+            let record = consumer.poll(LIMIT).expect("a record in time").expect("a record");
+            AdEvent::decode(record.payload().expect("a value")).expect("an event")
+        })
+        .collect()
+}
+
+fn consumer(scope: &Scope) -> BaseConsumer {
+    ClientConfig::new()
+        .set("bootstrap.servers", &scope.stack.kafka_brokers)
+        .set("group.id", format!("{}-look", scope.consumer_group))
+        .set("enable.auto.commit", "false")
+        .create()
+        .expect("a consumer")
+}
+
+fn end_of(consumer: &BaseConsumer, topic: &str, partitions: i32) -> i64 {
+    const ANSWER: Duration = Duration::from_secs(30);
+    let end = |partition| consumer.fetch_watermarks(topic, partition, ANSWER).expect("an end").1;
+    (0..partitions).map(end).sum()
+}

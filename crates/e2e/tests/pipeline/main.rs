@@ -1,0 +1,14 @@
+//! The pipeline end to end: the three services as processes, on real Kafka, Postgres and Redis.
+
+mod analytics_errors;
+mod counting;
+mod crashes;
+mod ingest_errors;
+mod limits;
+mod metrics;
+mod redis_outages;
+mod replay;
+mod settings;
+mod sharing;
+mod shutdown;
+mod topics;
