@@ -1,0 +1,74 @@
+//! How the service behaves whatever the stores hold.
+
+use futures::future::join_all;
+use reqwest::{Method, StatusCode};
+
+use crate::{harness::TestAnalytics, stores::Stores};
+
+#[tokio::test]
+async fn a_burst_of_requests_causes_one_read() {
+    let stores = Stores::counted("burst").await;
+    let analytics = TestAnalytics::start_with(&stores, &[("ANALYTICS_MAX_AGE", "1m")]).await;
+
+    let answers = join_all((0..500).map(|_| analytics.analytics())).await;
+
+    for answer in answers {
+        answer.from("redis");
+    }
+    assert_eq!(reads(&analytics, "redis").await, 1);
+    assert_eq!(reads(&analytics, "postgres").await, 0);
+    let answered = r#"analytics_answers_total{route="/ads/analytics",source="redis"}"#;
+    assert_eq!(analytics.metric(answered).await, 500);
+}
+
+#[tokio::test]
+async fn a_burst_without_redis_causes_few_reads_of_postgres() {
+    let stores = Stores::counted("fewreads").await;
+    let analytics = TestAnalytics::start_with(&stores, &[("ANALYTICS_MAX_AGE", "1m")]).await;
+    stores.flush_redis().await;
+
+    let answers = join_all((0..500).map(|_| analytics.analytics())).await;
+
+    for answer in answers {
+        answer.from("postgres");
+    }
+    assert_eq!(reads(&analytics, "postgres").await, 1);
+}
+
+#[tokio::test]
+async fn every_request_is_counted_by_route_and_status() {
+    let stores = Stores::counted("httpmetrics").await;
+    let analytics = TestAnalytics::start(&stores).await;
+    let count =
+        async |labels: &str| analytics.metric(&format!("http_requests_total{{{labels}}}")).await;
+    let (ok, gone) = (
+        r#"route="/ads/analytics",method="GET",status="200""#,
+        r#"route="/ads",method="GET",status="503""#,
+    );
+    assert_eq!((count(ok).await, count(gone).await), (0, 0));
+
+    analytics.analytics().await.from("redis");
+    analytics.send(Method::HEAD, "/ads/analytics").await.from("redis");
+
+    assert_eq!((count(ok).await, count(gone).await), (2, 0));
+}
+
+#[tokio::test]
+async fn what_is_no_route_is_refused_in_the_common_shape() {
+    let stores = Stores::new("refused").await;
+    let analytics = TestAnalytics::start(&stores).await;
+
+    let nowhere = analytics.get("/ads/1").await;
+    let wrong = analytics.send(Method::POST, "/ads/analytics").await;
+
+    assert_eq!(nowhere.status, StatusCode::NOT_FOUND);
+    assert!(nowhere.body.contains(r#""code":"not_found""#), "{}", nowhere.body);
+    assert_eq!(wrong.status, StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(wrong.headers["allow"], "GET,HEAD");
+    assert!(wrong.body.contains(r#""code":"method_not_allowed""#), "{}", wrong.body);
+}
+
+async fn reads(analytics: &TestAnalytics, source: &str) -> u64 {
+    let name = "analytics_read_duration_seconds_count";
+    analytics.metric(&format!(r#"{name}{{route="/ads/analytics",source="{source}"}}"#)).await
+}
