@@ -122,6 +122,16 @@ impl Pipeline {
         self.adctl(&[&["replay", &file, "--ingest", &url], more].concat())
     }
 
+    /// Checks the logs of every process that was started so far.
+    pub(crate) fn nobody_panicked(&self) {
+        for entry in std::fs::read_dir(&self.logs).expect("the folder of logs") {
+            let log = entry.expect("a log").path();
+            let bytes = std::fs::read(&log).expect("a log that can be read");
+            let panicked = String::from_utf8_lossy(&bytes).contains("panicked");
+            assert!(!panicked, "a panic in {}", log.display());
+        }
+    }
+
     fn command(&self, program: &str, args: &[&str]) -> Command {
         let number = self.started.fetch_add(1, Ordering::Relaxed);
         let log = format!("{number}-{program}.log");

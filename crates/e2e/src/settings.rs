@@ -26,10 +26,14 @@ impl Setting {
             Fallback::Required { .. } | Fallback::Unset => None,
         }
     }
+
+    fn is_required(&self) -> bool {
+        matches!(self.description.fallback, Fallback::Required { .. })
+    }
 }
 
-/// Every setting of the three services, once each: shared ones first, then in the order in which
-/// the services read them.
+/// Every setting of the three services, once each: shared ones first, of these the required ones,
+/// and then in the order in which the services read them.
 ///
 /// # Panics
 ///
@@ -50,7 +54,7 @@ pub fn all() -> Vec<Setting> {
         }
     }
     // Stable: within each part the order stays.
-    settings.sort_by_key(|it| it.used_by.len() == 1);
+    settings.sort_by_key(|it| (it.used_by.len() == 1, !it.is_required()));
     settings
 }
 

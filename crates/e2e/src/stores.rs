@@ -15,7 +15,7 @@ use crate::{
 
 impl Pipeline {
     /// Waits until everything on Kafka is counted, checks that rows, totals, ledger and Redis all
-    /// say the same, and returns it. Nobody may be posting.
+    /// say the same and that no process has panicked, and returns the counts. Nobody may be posting.
     pub async fn settle(&self) -> Counts {
         let end = topic::end(&self.scope).await;
         until_equal("every record is counted", &end, async || self.counted().await).await;
@@ -29,6 +29,7 @@ impl Pipeline {
             self.redis_counts().await
         })
         .await;
+        self.nobody_panicked();
         rows
     }
 

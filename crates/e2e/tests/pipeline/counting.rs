@@ -43,7 +43,7 @@ async fn an_accepted_event_is_counted_once_in_postgres_in_redis_and_in_the_api()
 async fn the_same_event_posted_100_times_at_once_is_counted_once() {
     let pipeline = Pipeline::new("hundred").await;
     let services = pipeline.start_all().await;
-    let (url, event) = (services.ingest.url("/ads/click"), click(3, "the same"));
+    let (url, event) = (services.ingest.url("/ads/click"), click(3, "the-same"));
 
     let answers = join_all((0..100).map(|_| pipeline.http.post(&url, &event))).await;
 

@@ -6,7 +6,7 @@ use e2e::{Pipeline, Program, Sample, Watch};
 async fn a_consumer_killed_five_times_during_a_replay_changes_no_count() {
     /// Events each second. Kafka misses a killed member for 10 s; with this the file lasts for as
     /// long as five of those.
-    const RATE: &str = "160";
+    const RATE: &str = "140";
     let sample = Sample::read();
     let pipeline = Pipeline::new("killed").await;
     let ingest = pipeline.start(Program::Ingest, &[]).await;

@@ -1,6 +1,6 @@
 //! A Redis that forgets, and one that is away.
 
-use e2e::{Pipeline, Program, Sample, Watch, click, redis};
+use e2e::{Pipeline, Program, Sample, Watch, click, redis, until};
 use proto_schemas::Kind;
 
 #[tokio::test]
@@ -16,6 +16,7 @@ async fn a_redis_flushed_during_a_replay_changes_no_count_and_one_that_is_away_n
     for flush in 1..=3 {
         pipeline.until_counted(sample.events * flush / 4).await;
         redis::flush(&redis).await;
+        until("redis is whole again", async || pipeline.redis_counts().await.is_some()).await;
     }
     assert_eq!(replay.exit_code().await, 0);
     let counts = pipeline.settle_with_api(analytics).await;
@@ -43,7 +44,7 @@ async fn clicks_are_counted_while_redis_is_away_and_reach_it_when_it_is_back() {
     let _consumer = pipeline.start(Program::Consumer, &[]).await;
     let analytics = pipeline.start(Program::Analytics, &[]).await;
 
-    let posted = pipeline.http.post(&ingest.url("/ads/click"), &click(5, "unseen by redis")).await;
+    let posted = pipeline.http.post(&ingest.url("/ads/click"), &click(5, "unseen-by-redis")).await;
     assert_eq!(posted.status, 200, "{}", posted.body);
     pipeline.until_counted(1).await;
     pipeline.until_api(&analytics, "postgres", &pipeline.rows().await).await;

@@ -34,7 +34,9 @@ fn every_setting_stands_in_the_example_file_with_its_default_and_no_other_does()
 
     let settings = settings::all();
     let known: BTreeSet<_> = settings.iter().map(|it| it.description.name).collect();
-    assert_eq!(set, known);
+    let (missing, unknown): (Vec<_>, Vec<_>) =
+        (known.difference(&set).collect(), set.difference(&known).collect());
+    assert!(missing.is_empty() && unknown.is_empty(), "missing {missing:?}, unknown {unknown:?}");
     for setting in &settings {
         if let Some(default) = setting.default() {
             let name = setting.description.name;
