@@ -8,6 +8,7 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::metadata::MetadataTopic;
 use tokio::time::{Instant, sleep};
 
 /// How long making topics may take, leaders included.
@@ -106,11 +107,17 @@ async fn await_leaders(
     Ok(())
 }
 
+/// Tells whether every partition answers: a leader that metadata names may not know of it yet, and
+/// would refuse what is asked of it.
 fn has_leaders(admin: &AdminClient<DefaultClientContext>, topic: &str) -> Result<bool, KafkaError> {
-    let metadata = admin.inner().fetch_metadata(Some(topic), Duration::from_secs(5))?;
-    Ok(metadata.topics().iter().all(|it| {
-        it.error().is_none()
-            && !it.partitions().is_empty()
-            && it.partitions().iter().all(|it| it.leader() >= 0)
-    }))
+    const ANSWER: Duration = Duration::from_secs(5);
+    let metadata = admin.inner().fetch_metadata(Some(topic), ANSWER)?;
+    let partitions: Vec<_> = metadata.topics().iter().flat_map(MetadataTopic::partitions).collect();
+    let led = !partitions.is_empty() && partitions.iter().all(|it| it.leader() >= 0);
+    if led {
+        for partition in partitions {
+            admin.inner().fetch_watermarks(topic, partition.id(), ANSWER)?;
+        }
+    }
+    Ok(led)
 }
