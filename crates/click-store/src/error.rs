@@ -8,7 +8,7 @@ use tokio_postgres::error::SqlState;
 pub enum StoreError {
     #[error("postgres: {}", describe(.0))]
     Postgres(#[from] tokio_postgres::Error),
-    #[error("no connection to postgres: {0}")]
+    #[error("no connection to postgres: {}", describe_pool(.0))]
     Pool(#[from] PoolError),
     #[error("postgres did not answer within {0:?}")]
     TimedOut(std::time::Duration),
@@ -108,5 +108,12 @@ fn describe(error: &tokio_postgres::Error) -> String {
             Some(source) => format!("{error}: {source}"),
             None => error.to_string(),
         },
+    }
+}
+
+fn describe_pool(error: &PoolError) -> String {
+    match error {
+        PoolError::Backend(error) => describe(error),
+        other => other.to_string(),
     }
 }

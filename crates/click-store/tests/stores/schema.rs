@@ -168,3 +168,13 @@ async fn a_pool_for_reading_refuses_to_write_and_ends_what_takes_too_long() {
     let error = StoreError::from(slow.unwrap_err());
     assert!(error.is_timeout(), "{error}");
 }
+
+#[tokio::test]
+async fn a_database_that_does_not_answer_is_said_to_refuse_the_connection() {
+    let url = "postgres://ads@127.0.0.1:1/ads".into();
+    let pool = click_store::pool(&url, "tests", 1).unwrap();
+
+    let error = ads::list(&pool).await.unwrap_err().to_string();
+
+    assert!(error.contains("Connection refused"), "{error}");
+}
