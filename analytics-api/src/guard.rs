@@ -70,11 +70,8 @@ struct Inner {
 
 impl Guard {
     pub(crate) fn new(budget: Duration, metrics: Metrics) -> Self {
-        let mut closed = Changes::default();
-        // Closed is how it starts, and no news.
-        closed.is_news(true, Instant::now());
-        let inner = Mutex::new(Inner { breaker: Breaker::new(RULES), closed });
-        Self { budget, metrics, inner }
+        let inner = Inner { breaker: Breaker::new(RULES), closed: Changes::since(true) };
+        Self { budget, metrics, inner: Mutex::new(inner) }
     }
 
     /// How long the client of Redis may hold a command: a bit less than the budget, so that it is

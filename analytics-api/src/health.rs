@@ -31,10 +31,7 @@ pub(crate) struct HealthLog {
 
 impl HealthLog {
     pub(crate) fn new(route: Route) -> Self {
-        let mut told = Changes::default();
-        // How it should be is no news.
-        told.is_news(Health::Normal.number(), Instant::now());
-        Self { route, told: Mutex::new(told) }
+        Self { route, told: Mutex::new(Changes::since(Health::Normal.number())) }
     }
 
     pub(crate) fn tell(&self, health: &Health<'_>) {
