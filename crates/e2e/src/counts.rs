@@ -85,3 +85,28 @@ fn of_ad(ad: &Value) -> (u64, AdCounts) {
     assert!((ctr - exact).abs() <= 0.005_001, "ctr {ctr} of {counts:?}");
     (number("ad_id"), counts)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_count_that_goes_down_is_noticed_in_one_ad_alone() {
+        let before = Counts::zero().with(Kind::Click, 1, 2).with(Kind::Impression, 2, 5);
+        let lower = Counts::zero().with(Kind::Click, 1, 9).with(Kind::Impression, 2, 4);
+
+        assert!(before.at_most(&before) && Counts::zero().at_most(&before));
+        assert!(!before.at_most(&lower));
+        assert!(!before.at_most(&Counts::default()), "an ad that is gone");
+    }
+
+    #[test]
+    #[should_panic(expected = "ctr 21 of")]
+    fn a_ctr_that_does_not_fit_its_counts_is_noticed() {
+        let ad = json!({ "ad_id": 1, "click_count": 1, "impressions": 5, "ctr": 21 });
+
+        drop(Counts::of_analytics(&json!([ad])));
+    }
+}
