@@ -69,6 +69,7 @@ impl Assignment {
             slots.insert(partition, self.wanted_slot());
         }
         drop(slots);
+        self.changed();
         self.0.wanted.notify_one();
     }
 
@@ -96,13 +97,11 @@ impl Assignment {
         self.0.wanted.notify_one();
     }
 
-    /// Reads every partition anew, but for those that stopped.
+    /// Reads every partition anew, also those that stopped.
     pub(crate) fn restart_all(&self) {
-        let mut slots = self.slots();
-        for slot in slots.values_mut().filter(|it| !matches!(it.stage, Stage::Stopped)) {
+        for slot in self.slots().values_mut() {
             *slot = self.wanted_slot();
         }
-        drop(slots);
         self.changed();
         self.0.wanted.notify_one();
     }
@@ -114,7 +113,9 @@ impl Assignment {
 
     /// The partitions that want a start, each with its generation.
     pub(crate) fn wanted(&self) -> Vec<(Partition, u64)> {
-        self.select(|slot| matches!(slot.stage, Stage::Wanted).then_some(slot.generation))
+        let slots = self.slots();
+        let wanted = slots.iter().filter(|(_, slot)| matches!(slot.stage, Stage::Wanted));
+        wanted.map(|(&partition, slot)| (partition, slot.generation)).collect()
     }
 
     /// Postgres was asked: the reading thread may seek.
@@ -124,13 +125,15 @@ impl Assignment {
 
     /// A partition is not read any more, until it is assigned again.
     pub(crate) fn stopped(&self, partition: Partition, generation: u64, reason: &StopReason) {
-        tracing::error!(
-            kafka.partition = partition.number,
-            event.kind = %partition.kind,
-            %reason,
-            "stopped counting a partition: somebody must look (docs/ARCHITECTURE.md, where a partition starts)"
-        );
-        self.set_stage(partition, generation, Stage::Stopped);
+        if self.set_stage(partition, generation, Stage::Stopped) {
+            tracing::error!(
+                kafka.partition = partition.number,
+                event.kind = %partition.kind,
+                %reason,
+                "stopped counting a partition: somebody must look \
+                 (docs/ARCHITECTURE.md, where a partition starts)"
+            );
+        }
     }
 
     /// The partitions that wait for a seek.
@@ -177,10 +180,9 @@ impl Assignment {
 
     /// The partitions whose place in Postgres is known to be ours to project.
     pub(crate) fn projected(&self) -> Vec<Partition> {
-        self.select(|slot| (!matches!(slot.stage, Stage::Wanted)).then_some(()))
-            .into_iter()
-            .map(|(partition, ())| partition)
-            .collect()
+        let slots = self.slots();
+        let known = slots.iter().filter(|(_, slot)| !matches!(slot.stage, Stage::Wanted));
+        known.map(|(&partition, _)| partition).collect()
     }
 
     pub(crate) fn stages(&self) -> Stages {
@@ -211,13 +213,6 @@ impl Assignment {
         drop(slots);
         self.changed();
         ours
-    }
-
-    fn select<T>(&self, of: impl Fn(&Slot) -> Option<T>) -> Vec<(Partition, T)> {
-        self.slots()
-            .iter()
-            .filter_map(|(&partition, slot)| of(slot).map(|it| (partition, it)))
-            .collect()
     }
 
     fn wanted_slot(&self) -> Slot {
@@ -291,14 +286,16 @@ mod tests {
     }
 
     #[test]
-    fn a_stopped_partition_is_not_started_by_a_restart_of_all() {
+    fn a_partition_stops_only_under_the_generation_that_was_looked_at() {
         let assignment = Assignment::default();
         assignment.assigned(&[P]);
+        let old = generation(&assignment);
+        assignment.restart(P, old);
+
+        assignment.stopped(P, old, &StopReason::OtherRecord { offset: 1 });
+        assert_eq!(assignment.stages(), Stages { starting: 1, ..Stages::default() });
+
         assignment.stopped(P, generation(&assignment), &StopReason::OtherRecord { offset: 1 });
-
-        assignment.restart_all();
-
-        assert_eq!(assignment.wanted(), []);
         assert_eq!(assignment.stages(), Stages { stopped: 1, ..Stages::default() });
     }
 }

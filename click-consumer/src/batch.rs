@@ -131,6 +131,9 @@ impl Batch {
     fn count(&mut self) {
         let records = || self.runs.values().flat_map(|it| &it.records);
         (self.records, self.bytes) = (records().count(), records().map(|it| it.raw.size()).sum());
+        if self.is_empty() {
+            self.opened = None;
+        }
     }
 }
 
@@ -246,5 +249,8 @@ mod tests {
 
         assert_eq!(shape(&batch), [(0, 4, vec![4])]);
         assert_eq!(batch.records(), 1);
+
+        batch.retain(|_, _| false);
+        assert_eq!(batch.deadline(LIMITS), None, "an empty batch is never due");
     }
 }

@@ -9,25 +9,32 @@ use service_kit::settings::{Bytes, Settings, Vars, groups};
 pub struct Config {
     pub kafka: groups::Kafka,
     /// `CONSUMER_GROUP`: the consumer group. Every consumer of one pipeline has the same.
+    /// Defaults to `click-consumer`.
     pub group: String,
     pub postgres: groups::Postgres,
     pub redis: groups::Redis,
+    /// `MAX_EVENT_AGE`, `MAX_EVENT_AHEAD`: never stricter than ingest's, or clicks that were answered
+    /// with success become dead letters.
     pub age: groups::EventAge,
     pub shutdown: groups::Shutdown,
-    /// `CONSUMER_ADMIN_LISTEN`: where health and metrics are served.
+    /// `CONSUMER_ADMIN_LISTEN`: where health and metrics are served. Defaults to
+    /// `0.0.0.0:9083`.
     pub admin_listen: SocketAddr,
     /// `BATCH_MAX_EVENTS`: how many events one transaction stores at most, 1 to 100,000.
     ///
     /// More is faster (20 thousand events a second in batches of 100, 90 thousand in batches of
     /// 5,000, measured) and keeps the rows of `consumer_offsets` locked for longer.
+    ///
+    /// Defaults to 5,000.
     pub batch_max_events: usize,
-    /// `BATCH_MAX_BYTES`: how large the records of one batch may be together. Up to three batches
-    /// are in memory.
+    /// `BATCH_MAX_BYTES`: how large the records of one batch may be together, 64 KiB or more. Up to
+    /// three batches are in memory. Defaults to `8MiB`.
     pub batch_max_bytes: Bytes,
     /// `BATCH_MAX_AGE`: how long the first event of a batch waits for others. This much is added to
-    /// the time until an event is counted.
+    /// the time until an event is counted. At most 10 s. Defaults to `100ms`.
     pub batch_max_age: Duration,
-    /// `MIGRATE_ON_START`: whether to bring the database up to this release first.
+    /// `MIGRATE_ON_START`: whether to bring the database up to this release first. Defaults to
+    /// `true`.
     pub migrate_on_start: bool,
 }
 
@@ -51,6 +58,22 @@ impl Settings for Config {
             (1..=100_000).contains(&batch_max_events),
             "must be between 1 and 100000",
         );
+        let batch_max_bytes: Bytes = vars.or(
+            "BATCH_MAX_BYTES",
+            "8MiB",
+            "How large the records of one batch may be together; up to three are in memory",
+        );
+        vars.check("BATCH_MAX_BYTES", batch_max_bytes.0 >= 64 * 1024, "must be 64KiB or more");
+        let batch_max_age: Duration = vars.or(
+            "BATCH_MAX_AGE",
+            "100ms",
+            "How long the first event of a batch waits for others",
+        );
+        vars.check(
+            "BATCH_MAX_AGE",
+            batch_max_age <= Duration::from_secs(10),
+            "must be 10s or less",
+        );
         Self {
             kafka,
             group,
@@ -58,16 +81,8 @@ impl Settings for Config {
             redis,
             age: groups::EventAge::read(vars),
             batch_max_events,
-            batch_max_bytes: vars.or(
-                "BATCH_MAX_BYTES",
-                "8MiB",
-                "How large the records of one batch may be together; up to three are in memory",
-            ),
-            batch_max_age: vars.or(
-                "BATCH_MAX_AGE",
-                "100ms",
-                "How long the first event of a batch waits for others",
-            ),
+            batch_max_bytes,
+            batch_max_age,
             migrate_on_start: vars.or(
                 "MIGRATE_ON_START",
                 "true",

@@ -5,13 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use click_store::{StoreError, offsets};
+use click_store::{StoreError, offsets, within};
 use rdkafka::{
     Offset, TopicPartitionList,
     consumer::Consumer,
     error::{KafkaError, RDKafkaErrorCode},
 };
-use service_kit::retry::Backoff;
+use service_kit::{readiness::Check, retry::Backoff};
 use tokio::{
     sync::mpsc,
     time::{MissedTickBehavior, interval, sleep, timeout},
@@ -34,7 +34,10 @@ use crate::{
 /// been set back.
 const COMPARE_EVERY: Duration = Duration::from_secs(2);
 
-/// After this, a transaction counts as in doubt. Longer than Postgres lets any part of it wait.
+/// How long that may take.
+const COMPARE_LIMIT: Duration = Duration::from_secs(10);
+
+/// After this, a transaction counts as in doubt.
 const TRANSACTION_LIMIT: Duration = Duration::from_secs(45);
 
 /// Days whose tables are made before they begin.
@@ -48,6 +51,8 @@ pub(crate) struct Counter {
     pub(crate) assignment: Assignment,
     pub(crate) projections: Projections,
     pub(crate) metrics: Metrics,
+    /// Whether Postgres answers.
+    pub(crate) postgres: Check,
 }
 
 impl Counter {
@@ -112,12 +117,20 @@ impl Counter {
                     self.metrics.in_doubt();
                     warn!(%error, "a transaction is in doubt, reading anew where postgres stands");
                     self.read_anew(&batch, |_| true);
-                    self.projections.compare();
+                    // The starter compares Redis once it has asked Postgres.
+                    if shutdown.run_until_cancelled(sleep(backoff.next_delay())).await.is_none() {
+                        return;
+                    }
                 }
                 Failure::Refused(error) => waiting.extend(isolate(batch, &error)),
                 Failure::Store(_) | Failure::DeadLetters(_) => {
                     self.note_retry(&failure);
-                    waiting.push(batch);
+                    if matches!(&failure, Failure::Store(error) if error.is_too_large()) {
+                        let (first, second) = batch.split();
+                        waiting.extend([second, first]);
+                    } else {
+                        waiting.push(batch);
+                    }
                     if shutdown.run_until_cancelled(sleep(backoff.next_delay())).await.is_none() {
                         return;
                     }
@@ -157,6 +170,7 @@ impl Counter {
     fn note_retry(&mut self, failure: &Failure) {
         let reason = match failure {
             Failure::Store(error) => {
+                self.postgres.fail(error.to_string());
                 if error.is_missing_day() {
                     self.store.days.forget();
                 }
@@ -171,19 +185,22 @@ impl Counter {
     /// Compares where reading stands with Postgres, and follows a `next_offset` that was put back;
     /// and makes the tables of the coming days. What fails here is tried again at the next turn.
     async fn compare_positions(&mut self) {
-        self.metrics.stages(self.assignment.stages());
-        if let Err(error) = self.store.days.ensure_ahead(&self.store.pool, DAYS_AHEAD).await {
-            debug!(%error, "tables of the coming days could not be made yet");
-        }
+        let pool = self.store.pool.clone();
         let reading = self.assignment.positions();
         let wanted: Vec<_> = reading.keys().map(|&it| self.names.at(it)).collect();
-        if wanted.is_empty() {
-            return;
-        }
-        let stored = match timeout(COMPARE_EVERY, offsets::read(&self.store.pool, &wanted)).await {
-            Ok(Ok(stored)) => stored,
-            Ok(Err(error)) => return debug!(%error, "positions could not be compared"),
-            Err(_elapsed) => return debug!("positions could not be compared in time"),
+        let compared = within(COMPARE_LIMIT, async {
+            self.store.days.ensure_ahead(&pool, DAYS_AHEAD).await?;
+            offsets::read(&pool, &wanted).await
+        });
+        let stored = match compared.await {
+            Ok(stored) => {
+                self.postgres.ok();
+                stored
+            }
+            Err(error) => {
+                debug!(%error, "positions could not be compared");
+                return self.postgres.fail(error.to_string());
+            }
         };
         for (partition, (generation, position)) in reading {
             let next_offset = stored.get(&self.names.at(partition)).map(|it| it.next_offset);

@@ -8,7 +8,7 @@ use rdkafka::{
     ClientConfig,
     error::{KafkaError, KafkaResult, RDKafkaErrorCode},
     message::{Header, OwnedHeaders},
-    producer::{FutureProducer, FutureRecord, Producer},
+    producer::{FutureProducer, FutureRecord},
 };
 use tracing::warn;
 
@@ -20,6 +20,9 @@ use crate::{
 /// How long Kafka may take to acknowledge. The transaction that waits holds its fences meanwhile, so
 /// this stays below Postgres's `idle_in_transaction_session_timeout` of 15 s.
 const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// The largest letter that is tried whole, in bytes.
+const MAX_LETTER_BYTES: &str = "16777216";
 
 /// A record that can never count.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +63,30 @@ impl DeadLetters {
         sent.map(drop)
     }
 
+    /// A record that is too large to be sent again goes without its value: its origin says where
+    /// the value is, for as long as Kafka keeps it.
     async fn send_one(&self, letter: &DeadLetter<'_>) -> KafkaResult<()> {
+        match self.send_with(letter, &letter.death.detail, letter.raw.value.as_deref()).await {
+            Err(error)
+                if error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge) =>
+            {
+                let size = letter.raw.value.as_ref().map_or(0, |it| it.len());
+                let detail = format!(
+                    "{}; its {size} bytes are too many to be kept here",
+                    letter.death.detail
+                );
+                self.send_with(letter, &detail, None).await
+            }
+            sent => sent,
+        }
+    }
+
+    async fn send_with(
+        &self,
+        letter: &DeadLetter<'_>,
+        detail: &str,
+        value: Option<&[u8]>,
+    ) -> KafkaResult<()> {
         let topic = self.names.topic(letter.partition.kind);
         let (partition, offset) = (letter.partition.number.to_string(), letter.offset.to_string());
         let headers = OwnedHeaders::new()
@@ -68,10 +94,10 @@ impl DeadLetters {
             .insert(Header { key: dead::PARTITION, value: Some(&partition) })
             .insert(Header { key: dead::OFFSET, value: Some(&offset) })
             .insert(Header { key: dead::REASON, value: Some(letter.death.reason.as_str()) })
-            .insert(Header { key: dead::DETAIL, value: Some(&letter.death.detail) });
+            .insert(Header { key: dead::DETAIL, value: Some(detail) });
         let mut record = FutureRecord::<[u8], [u8]>::to(self.names.dead()).headers(headers);
         record.key = letter.raw.key.as_deref();
-        record.payload = letter.raw.value.as_deref();
+        record.payload = value;
 
         let acknowledged = self.producer.send_result(record).map_err(|(error, _)| error)?;
         match acknowledged.await {
@@ -91,15 +117,10 @@ fn producer(brokers: &str) -> KafkaResult<FutureProducer> {
         .set("compression.type", "lz4")
         .set("linger.ms", "5")
         .set("partitioner", "murmur2_random")
+        // Counts bytes before compression, headers included; the broker counts after it.
+        .set("message.max.bytes", MAX_LETTER_BYTES)
         .set("message.timeout.ms", ACKNOWLEDGE_TIMEOUT.as_millis().to_string())
         .set("socket.keepalive.enable", "true")
         .set("reconnect.backoff.max.ms", "2000")
         .create()
-}
-
-impl Drop for DeadLetters {
-    fn drop(&mut self) {
-        // Nobody waits for what is still in the queue: its transaction was not committed.
-        self.producer.purge(rdkafka::producer::PurgeConfig::default().queue());
-    }
 }

@@ -25,12 +25,21 @@ mod starter;
 
 use std::{sync::Arc, time::Duration};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use click_store::{Pool, Projection, Redis, RedisLimits, StoreError, days::Days, migrations};
 use prometheus_client::registry::Registry;
-use service_kit::{admin, http, readiness::Readiness, retry::Backoff};
-use tokio::{runtime::Handle, sync::mpsc, task::spawn_blocking, time::sleep, time::timeout};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use service_kit::{
+    admin, http,
+    readiness::{Check, Readiness},
+    retry::Backoff,
+};
+use tokio::{
+    runtime::Handle,
+    sync::mpsc,
+    task::{JoinError, JoinSet, spawn_blocking},
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 pub use crate::config::Config;
@@ -46,52 +55,65 @@ const POSTGRES_CONNECTIONS: usize = 4;
 /// How long Redis may take for one command. Storing does not wait for it.
 const REDIS_LIMITS: RedisLimits = RedisLimits { command: Duration::from_secs(1) };
 
+/// How long Redis may take, at shutdown, to be told of the last batches.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
 /// Counts until `shutdown` is cancelled; then finishes the batch in hand, or drops it whole, and
 /// leaves the group.
 ///
 /// # Errors
 ///
-/// Only where a setting is wrong or the admin address is taken. A store or a broker that is away is
-/// waited for.
+/// Where a setting is wrong, the admin address is taken, the database belongs to another release, or
+/// a part of the service has failed for good, so that whoever started it should start it again. A
+/// store or a broker that is away is waited for.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
     let readiness = Readiness::new();
-    let (postgres, joined) = (readiness.register("postgres"), readiness.register("kafka"));
+    let checks =
+        Checks { postgres: readiness.register("postgres"), kafka: readiness.register("kafka") };
     let listener = http::listen(config.admin_listen).await?;
     let drained = CancellationToken::new();
-    let tasks = TaskTracker::new();
-    tasks.spawn(admin::serve(listener, registry, readiness.clone(), drained.clone()));
-    tasks.close();
+    let mut admin = JoinSet::new();
+    admin.spawn(admin::serve(listener, registry, readiness.clone(), drained.clone()));
 
-    if migrate(&config, &shutdown).await? {
-        postgres.ok();
-        count(&config, &shutdown, &readiness, metrics, joined).await?;
-    }
+    let outcome = match shutdown.run_until_cancelled(migrate(&config)).await {
+        Some(Ok(())) => count(&config, &shutdown, &readiness, metrics, checks).await,
+        Some(Err(error)) => Err(error).context("migrating the database"),
+        // Dropped in the middle: the server rolls back what was under way.
+        None => Ok(()),
+    };
     drained.cancel();
-    tasks.wait().await;
-    Ok(())
+    admin.join_all().await;
+    outcome
 }
 
-/// Brings the database up to this release; says whether to go on.
-async fn migrate(config: &Config, shutdown: &CancellationToken) -> anyhow::Result<bool> {
+/// What has to be right for the service to be ready.
+struct Checks {
+    postgres: Check,
+    kafka: Check,
+}
+
+/// Brings the database up to this release, however long Postgres is away.
+async fn migrate(config: &Config) -> Result<(), StoreError> {
     if !config.migrate_on_start {
-        return Ok(true);
+        return Ok(());
     }
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
     loop {
         match migrations::migrate(&config.postgres.url).await {
-            Ok(_) => return Ok(true),
-            // A schema that does not fit this release stays so.
-            Err(error @ (StoreError::Migration(_) | StoreError::Setting(_))) => {
-                return Err(error).context("migrating the database");
-            }
+            Ok(_) => return Ok(()),
+            Err(error) if error.is_permanent() => return Err(error),
             Err(error) => warn!(%error, "the database cannot be migrated yet, trying again"),
         }
-        if shutdown.run_until_cancelled(sleep(backoff.next_delay())).await.is_none() {
-            return Ok(false);
-        }
+        sleep(backoff.next_delay()).await;
     }
+}
+
+/// The parts that count, and the one that tells Redis.
+struct Parts {
+    counting: JoinSet<anyhow::Result<()>>,
+    telling: JoinSet<()>,
 }
 
 async fn count(
@@ -99,83 +121,139 @@ async fn count(
     shutdown: &CancellationToken,
     readiness: &Readiness,
     metrics: Metrics,
-    joined: service_kit::readiness::Check,
+    checks: Checks,
 ) -> anyhow::Result<()> {
     let pool = click_store::pool(&config.postgres.url, "click-consumer", POSTGRES_CONNECTIONS)?;
     let redis = Redis::connect(&config.redis.url, &config.redis.prefix, REDIS_LIMITS)?;
     let names = TopicNames::new(&config.kafka.topic_prefix);
+    let dead_letters = DeadLetters::new(&config.kafka.brokers, names.clone())?;
     let assignment = Assignment::default();
-    let consumer = kafka::subscribe(config, &names, assignment.clone(), metrics.clone(), joined)?;
+    let consumer =
+        kafka::subscribe(config, &names, assignment.clone(), metrics.clone(), checks.kafka)?;
     let consumer = Arc::new(consumer);
-    let (projections, projector) = Projector::new(
-        pool.clone(),
-        Projection::new(redis),
-        assignment.clone(),
-        names.clone(),
-        metrics.clone(),
-    );
-    let (sender, batches) = mpsc::channel(1);
 
-    let tasks = TaskTracker::new();
-    let reader = Reader {
-        consumer: Arc::clone(&consumer),
-        names: names.clone(),
-        assignment: assignment.clone(),
-        age: AgeLimits { max_age: config.age.max_event_age, max_ahead: config.age.max_event_ahead },
-        limits: BatchLimits {
-            records: config.batch_max_events,
-            bytes: config.batch_max_bytes.as_usize(),
-            age: config.batch_max_age,
-        },
-        batches: sender,
-        runtime: Handle::current(),
-    };
-    let stop = shutdown.clone();
-    tasks.spawn_blocking(move || reader.run(&stop));
-    let starter = Starter {
-        pool: pool.clone(),
-        consumer: Arc::clone(&consumer),
-        names: names.clone(),
-        assignment: assignment.clone(),
-        projections: projections.clone(),
-        metrics: metrics.clone(),
-    };
-    tasks.spawn(starter.run(shutdown.clone()));
-    let store = BatchStore {
-        pool: pool.clone(),
-        names: names.clone(),
-        dead_letters: DeadLetters::new(&config.kafka.brokers, names.clone())?,
-        days: Days::default(),
-        metrics: metrics.clone(),
-    };
-    let counter =
-        Counter { store, consumer: Arc::clone(&consumer), names, assignment, projections, metrics };
-    tasks.spawn(counter.run(batches, shutdown.clone()));
-    tasks.spawn(projector.run());
-    tasks.close();
+    // A part that fails stops the others too, and so does whoever drops this future: the reader is a
+    // thread, which nothing else would end.
+    let stop = shutdown.child_token();
+    let _stop_when_dropped = stop.clone().drop_guard();
+    let shared = Shared { pool, names, assignment, consumer: Arc::clone(&consumer), metrics };
+    let mut parts = shared.start(config, redis, dead_letters, checks.postgres, &stop);
+    let outcome = tokio::select! {
+        // First: once it is cancelled, parts end because they should.
+        biased;
 
-    shutdown.cancelled().await;
+        () = stop.cancelled() => Ok(()),
+        Some(ended) = parts.counting.join_next() => Err(why(ended)),
+        Some(ended) = parts.telling.join_next() => Err(why(ended.map(Ok))),
+    };
     readiness.stopping();
-    leave(config.shutdown.timeout, tasks, consumer, pool).await;
-    Ok(())
+    stop.cancel();
+    leave(config.shutdown.timeout, parts, consumer).await;
+    outcome
 }
 
-/// Waits for the parts to end in order, and leaves the group, all within `limit`.
-///
-/// Each part ends by itself once the one before it has: the reader at shutdown, the counter when no
-/// more batches come, the projector when nobody tells it anything more.
-async fn leave(
-    limit: Duration,
-    tasks: TaskTracker,
-    consumer: Arc<kafka::KafkaConsumer>,
+/// Why a part has ended that should not have.
+fn why(ended: Result<anyhow::Result<()>, JoinError>) -> anyhow::Error {
+    match ended {
+        Ok(Ok(())) => anyhow!("a part of the service ended"),
+        Ok(Err(error)) => error,
+        Err(panic) => anyhow!(panic).context("a part of the service failed"),
+    }
+}
+
+/// What several parts use.
+struct Shared {
     pool: Pool,
-) {
+    names: TopicNames,
+    assignment: Assignment,
+    consumer: Arc<kafka::KafkaConsumer>,
+    metrics: Metrics,
+}
+
+impl Shared {
+    /// Starts every part. Each ends by itself once the one before it has: the reader when `stop` is
+    /// cancelled, the counter when no more batches come, the projector when nobody tells it more.
+    fn start(
+        self,
+        config: &Config,
+        redis: Redis,
+        dead_letters: DeadLetters,
+        postgres: Check,
+        stop: &CancellationToken,
+    ) -> Parts {
+        let Self { pool, names, assignment, consumer, metrics } = self;
+        let (projections, projector) = Projector::new(
+            pool.clone(),
+            Projection::new(redis),
+            assignment.clone(),
+            names.clone(),
+            metrics.clone(),
+        );
+        let (sender, batches) = mpsc::channel(1);
+        let reader = Reader {
+            consumer: Arc::clone(&consumer),
+            names: names.clone(),
+            assignment: assignment.clone(),
+            age: AgeLimits {
+                max_age: config.age.max_event_age,
+                max_ahead: config.age.max_event_ahead,
+            },
+            limits: BatchLimits {
+                records: config.batch_max_events,
+                bytes: config.batch_max_bytes.as_usize(),
+                age: config.batch_max_age,
+            },
+            batches: sender,
+            runtime: Handle::current(),
+            metrics: metrics.clone(),
+        };
+        let starter = Starter {
+            pool: pool.clone(),
+            consumer: Arc::clone(&consumer),
+            names: names.clone(),
+            assignment: assignment.clone(),
+            projections: projections.clone(),
+            metrics: metrics.clone(),
+        };
+        let store = BatchStore {
+            pool,
+            names: names.clone(),
+            dead_letters,
+            days: Days::default(),
+            metrics: metrics.clone(),
+        };
+        let counter =
+            Counter { store, consumer, names, assignment, projections, metrics, postgres };
+
+        let mut parts = Parts { counting: JoinSet::new(), telling: JoinSet::new() };
+        let (until, starting, counting) = (stop.clone(), stop.clone(), stop.clone());
+        parts.counting.spawn_blocking(move || Ok(reader.run(&until)?));
+        parts.counting.spawn(async move {
+            starter.run(starting).await;
+            Ok(())
+        });
+        parts.counting.spawn(async move {
+            counter.run(batches, counting).await;
+            Ok(())
+        });
+        parts.telling.spawn(projector.run());
+        parts
+    }
+}
+
+/// Waits for the parts to end, and leaves the group, all within `limit`.
+async fn leave(limit: Duration, parts: Parts, consumer: Arc<kafka::KafkaConsumer>) {
+    let Parts { mut counting, mut telling } = parts;
     let left = timeout(limit, async {
-        tasks.wait().await;
-        pool.close();
+        while counting.join_next().await.is_some() {}
         // Commits what is displayed and leaves the group, so that others need not wait for the
         // session to end. It may fail, or crash, where the coordinator is away: nothing hangs on it.
-        spawn_blocking(move || drop(consumer)).await
+        let closed = spawn_blocking(move || drop(consumer));
+        // What Redis is not told now, the partitions' next owners mend.
+        if timeout(LAST_WORDS, telling.join_next()).await.is_err() {
+            info!("redis is not told of the last batches, it will be mended");
+        }
+        closed.await
     });
     match left.await {
         Ok(_) => info!("left the group"),

@@ -164,7 +164,7 @@ impl Metrics {
         );
         registry.register_with_unit(
             "transaction",
-            "Time of one counting transaction, from the fence to the answer of COMMIT",
+            "Time of one batch that was counted: its day tables, the transaction, the answer of COMMIT",
             Unit::Seconds,
             self.transaction.clone(),
         );
@@ -180,7 +180,7 @@ impl Metrics {
         );
         registry.register(
             "transactions_in_doubt",
-            "Transactions whose outcome was not known",
+            "Tries whose outcome was not known: no answer to COMMIT, or none in time",
             self.in_doubt.clone(),
         );
         registry.register(

@@ -14,6 +14,7 @@ use click_store::{
     Pool, Projection, StoreError, TopicPartition,
     projection::{Advance, Advanced},
     repair::{self, Difference, Repaired},
+    within,
 };
 use futures::{StreamExt, stream};
 use tokio::{
@@ -30,6 +31,9 @@ use crate::{
 
 /// How often Redis is compared with Postgres. Mends partitions without traffic after a flush.
 const COMPARE_EVERY: Duration = Duration::from_secs(2);
+
+/// How long one comparison, or one repair, may take.
+const LIMIT: Duration = Duration::from_secs(10);
 
 /// Batches that wait for Redis at most. A batch more is dropped.
 const MAX_WAITING: usize = 64;
@@ -137,8 +141,12 @@ impl Projector {
             let (projected, repair) = match outcome {
                 Ok(Advanced::Applied) => (Projected::Applied, false),
                 Ok(Advanced::Already) => (Projected::Already, false),
-                // Counted further by another owner, or ahead of a Postgres that was set back.
-                Ok(Advanced::Further(_)) => (Projected::Already, true),
+                // Counted further by another owner, or by a repair that overtook this batch; or ahead
+                // of a Postgres that was set back. Comparing tells, once for all of them.
+                Ok(Advanced::Further(_)) => {
+                    self.compare.notify_one();
+                    (Projected::Already, false)
+                }
                 Ok(Advanced::Gap) => (Projected::Gap, true),
                 Err(error) => {
                     self.note_failure(&error);
@@ -162,12 +170,13 @@ impl Projector {
             self.behind.clear();
             return;
         }
-        let differences = match repair::compare(&self.pool, &self.projection, &ours).await {
+        let compared = within(LIMIT, repair::compare(&self.pool, &self.projection, &ours)).await;
+        let differences = match compared {
             Ok(differences) => differences,
             Err(error) => return self.note_failure(&error),
         };
         if self.away.swap(false, Ordering::Relaxed) {
-            info!("redis answers again");
+            info!("the projection in redis can be compared again");
         }
         // One that is behind has its increments under way, unless it still stands there at the
         // next comparison.
@@ -187,7 +196,7 @@ impl Projector {
     async fn repair_all(&self, partitions: Vec<TopicPartition>) {
         stream::iter(partitions)
             .for_each_concurrent(REPAIRS_AT_ONCE, async |at| {
-                match repair::repair(&self.pool, &self.projection, &at).await {
+                match within(LIMIT, repair::repair(&self.pool, &self.projection, &at)).await {
                     Ok(Repaired::Replaced) => {
                         debug!(kafka.topic = %at.topic, kafka.partition = at.partition, "wrote redis anew");
                         self.metrics.repaired();
@@ -201,9 +210,9 @@ impl Projector {
 
     fn note_failure(&self, error: &StoreError) {
         if self.away.swap(true, Ordering::Relaxed) {
-            debug!(%error, "redis could not be told");
+            debug!(%error, "redis could not be told, or not compared");
         } else {
-            warn!(%error, "redis could not be told; counting goes on, and redis is mended later");
+            warn!(%error, "redis could not be told, or not compared; counting goes on, and it is mended later");
         }
     }
 }

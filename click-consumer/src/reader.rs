@@ -13,15 +13,20 @@ use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode},
     message::BorrowedMessage,
 };
-use tokio::{runtime::Handle, sync::mpsc, time::timeout};
+use tokio::{
+    runtime::Handle,
+    sync::mpsc::{self, error::TrySendError},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::{
     assignment::Assignment,
     batch::{Batch, BatchLimits},
     cursor::{Cursor, Start, Verdict},
-    kafka::{KafkaConsumer, list_of},
+    kafka::{self, KafkaConsumer, list_of},
+    metrics::Metrics,
     partition::{Partition, TopicNames},
     record::{AgeLimits, RawRecord, Record},
 };
@@ -35,6 +40,9 @@ const POLL: Duration = Duration::from_millis(50);
 /// this is short beside `max.poll.interval.ms`.
 const PATIENCE: Duration = Duration::from_millis(250);
 
+/// How often everything may be assigned anew.
+const ANEW_EVERY: Duration = Duration::from_millis(500);
+
 /// How long a seek may take. It asks no broker.
 const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -45,9 +53,11 @@ pub(crate) struct Reader {
     pub(crate) assignment: Assignment,
     pub(crate) age: AgeLimits,
     pub(crate) limits: BatchLimits,
-    /// Holds one batch: with the one being gathered and the one being stored, three are in memory.
+    /// Holds one batch: with the one being gathered and the one being stored, three are in memory,
+    /// beside what librdkafka has fetched.
     pub(crate) batches: mpsc::Sender<Batch>,
     pub(crate) runtime: Handle,
+    pub(crate) metrics: Metrics,
 }
 
 /// What the thread holds between two polls.
@@ -58,30 +68,54 @@ struct State {
     cursors: HashMap<Partition, Cursor>,
     /// Whether reading is paused because batches cannot be stored.
     paused: bool,
+    /// Whether a batch that is due waits for the one before it to be taken.
+    waiting: bool,
     seen_changes: Option<u64>,
+    /// Whether librdkafka has stopped some partition for good.
+    broken: bool,
+    /// When everything was last assigned anew.
+    assigned_anew: Option<Instant>,
+}
+
+/// Why the thread ended before it was told to.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReaderError {
+    #[error("kafka: {0}")]
+    Fatal(#[source] KafkaError),
+    #[error("nobody counts any more")]
+    NobodyCounts,
 }
 
 impl Reader {
     /// Reads until `shutdown` is cancelled. What was gathered and not handed on by then is dropped
     /// whole: nobody has counted it, and the next owner of the partition reads it again.
-    pub(crate) fn run(self, shutdown: &CancellationToken) {
+    pub(crate) fn run(self, shutdown: &CancellationToken) -> Result<(), ReaderError> {
         let mut state = State::default();
         while !shutdown.is_cancelled() {
             self.follow_assignment(&mut state);
-            if !self.hand_over(&mut state) {
-                return;
+            self.hand_over(&mut state)?;
+            let polled = self.consumer.poll(self.poll_timeout(&state));
+            // Asked after the poll: the word comes before the first record of the other topic.
+            if self.consumer.context().topic_was_made_again() {
+                warn!("a topic was made again, comparing every partition with what was counted");
+                self.assignment.restart_all();
+                continue;
             }
-            match self.consumer.poll(self.poll_timeout(&state)) {
+            match polled {
                 Some(Ok(message)) => self.take(&message, &mut state),
-                Some(Err(error)) => self.note(&error),
+                Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => {
+                    return Err(ReaderError::Fatal(error));
+                }
+                Some(Err(error)) => note(&error, &mut state),
                 None => {}
             }
         }
+        Ok(())
     }
 
     fn poll_timeout(&self, state: &State) -> Duration {
         match state.batch.deadline(self.limits) {
-            Some(deadline) if !state.paused => {
+            Some(deadline) if !state.paused && !state.waiting => {
                 deadline.saturating_duration_since(Instant::now()).min(POLL)
             }
             _ => POLL,
@@ -90,11 +124,13 @@ impl Reader {
 
     /// Drops what is no longer ours, and seeks where Postgres has said where to start.
     fn follow_assignment(&self, state: &mut State) {
+        self.mend(state);
         let changes = self.assignment.changes();
         if state.seen_changes == Some(changes) {
             return;
         }
         state.seen_changes = Some(changes);
+        self.metrics.stages(self.assignment.stages());
 
         let current = |partition, generation| self.assignment.is_current(partition, generation);
         let gone: Vec<Partition> = state
@@ -114,12 +150,29 @@ impl Reader {
 
         for (partition, generation, start) in self.assignment.ready_to_seek() {
             if let Err(error) = self.seek(partition, &start, state.paused) {
-                warn!(%error, kafka.partition = partition.number, "seek failed, trying again");
-                state.seen_changes = None;
+                debug!(%error, kafka.partition = partition.number, "a seek was refused");
+                state.broken = true;
             } else if self.assignment.reading(partition, generation, start.next_offset) {
                 debug!(kafka.partition = partition.number, start.next_offset, "reading");
                 state.cursors.insert(partition, Cursor::new(generation, start));
             }
+        }
+    }
+
+    /// Assigns everything anew where librdkafka has stopped a partition for good, at most once in
+    /// [`ANEW_EVERY`].
+    fn mend(&self, state: &mut State) {
+        let lately = state.assigned_anew.is_some_and(|it| it.elapsed() < ANEW_EVERY);
+        if !state.broken || lately {
+            return;
+        }
+        state.assigned_anew = Some(Instant::now());
+        match kafka::assign_anew(&self.consumer) {
+            Ok(()) => {
+                info!("an offset was out of range: assigned the partitions anew");
+                state.broken = false;
+            }
+            Err(error) => warn!(%error, "partitions cannot be assigned anew, trying again"),
         }
     }
 
@@ -136,40 +189,51 @@ impl Reader {
         self.consumer.seek(topic, partition.number, Offset::Offset(offset), SEEK_TIMEOUT)
     }
 
-    /// Hands the batch on when it is due; says whether anybody still takes batches.
-    fn hand_over(&self, state: &mut State) -> bool {
-        let due = state.batch.deadline(self.limits).is_some_and(|it| it <= Instant::now());
+    /// Hands the batch on when it is due and somebody is free to take it.
+    fn hand_over(&self, state: &mut State) -> Result<(), ReaderError> {
         let full = state.batch.is_full(self.limits);
         if !full {
             // Its partitions may have been taken away while it waited.
             self.resume(state);
         }
+        state.waiting = false;
+        let due = state.batch.deadline(self.limits).is_some_and(|it| it <= Instant::now());
         if !due && !full {
-            return true;
+            return Ok(());
         }
-        let permit = match self.batches.try_reserve() {
-            Ok(permit) => permit,
-            Err(mpsc::error::TrySendError::Closed(())) => return false,
-            // Not full yet: it may grow while the one before it is stored.
-            Err(mpsc::error::TrySendError::Full(())) if !full || state.paused => return true,
-            Err(mpsc::error::TrySendError::Full(())) => {
+        if let Some(permit) = self.permit(full && !state.paused)? {
+            permit.send(std::mem::take(&mut state.batch));
+            self.resume(state);
+        } else if full {
+            self.pause(state);
+        } else {
+            // It may grow while the one before it is stored.
+            state.waiting = true;
+        }
+        Ok(())
+    }
+
+    /// The right to hand a batch on; `None` where the one before it has not been taken yet, and not
+    /// within [`PATIENCE`] either, if `patient`.
+    fn permit(&self, patient: bool) -> Result<Option<mpsc::Permit<'_, Batch>>, ReaderError> {
+        match self.batches.try_reserve() {
+            Ok(permit) => Ok(Some(permit)),
+            Err(TrySendError::Closed(())) => Err(ReaderError::NobodyCounts),
+            Err(TrySendError::Full(())) if !patient => Ok(None),
+            Err(TrySendError::Full(())) => {
                 match self.runtime.block_on(timeout(PATIENCE, self.batches.reserve())) {
-                    Ok(Ok(permit)) => permit,
-                    Ok(Err(_closed)) => return false,
-                    Err(_elapsed) => {
-                        self.pause(state);
-                        return true;
-                    }
+                    Ok(permit) => permit.map(Some).map_err(|_| ReaderError::NobodyCounts),
+                    Err(_elapsed) => Ok(None),
                 }
             }
-        };
-        permit.send(std::mem::take(&mut state.batch));
-        self.resume(state);
-        true
+        }
     }
 
     /// Stops the records, not the polling: the consumer stays in its group.
     fn pause(&self, state: &mut State) {
+        if state.paused {
+            return;
+        }
         warn!(records = state.batch.records(), "batches cannot be stored, reading is paused");
         state.paused = true;
         let list = list_of(&self.names, state.cursors.keys().copied());
@@ -185,8 +249,8 @@ impl Reader {
         state.paused = false;
         let list = list_of(&self.names, state.cursors.keys().copied());
         if let Err(error) = self.consumer.resume(&list) {
-            warn!(%error, "reading could not be resumed, starting every partition anew");
-            self.assignment.restart_all();
+            warn!(%error, "reading could not be resumed");
+            state.broken = true;
         }
     }
 
@@ -209,8 +273,8 @@ impl Reader {
             Verdict::ReadAgain(offset) => {
                 debug!(kafka.offset = message.offset(), expected = offset, "reading again");
                 if let Err(error) = self.seek_to(partition, offset) {
-                    warn!(%error, "seek failed, starting the partition anew");
-                    self.assignment.restart(partition, generation);
+                    debug!(%error, kafka.partition = partition.number, "a seek was refused");
+                    state.broken = true;
                 }
             }
             Verdict::Stop(reason) => {
@@ -222,15 +286,14 @@ impl Reader {
             }
         }
     }
+}
 
-    /// Errors of reading mend themselves, but for one that says that an offset is not in the log.
-    fn note(&self, error: &KafkaError) {
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) {
-            // It does not say of which partition. Starting anew compares each with its log.
-            warn!(%error, "an offset is not in the log, looking at every partition");
-            self.assignment.restart_all();
-        } else {
-            warn!(%error, "kafka cannot be read, trying again");
-        }
+/// Errors of reading mend themselves, but for an offset that is not in the log: librdkafka has then
+/// stopped that partition for good, and does not say which one.
+fn note(error: &KafkaError, state: &mut State) {
+    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) {
+        state.broken = true;
+    } else {
+        warn!(%error, "kafka cannot be read, trying again");
     }
 }

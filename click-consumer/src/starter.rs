@@ -2,7 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use click_store::{Pool, StoreError, offsets};
+use click_store::{Pool, StoreError, offsets, within};
+use futures::future::join_all;
 use rdkafka::{consumer::Consumer, error::KafkaError};
 use service_kit::retry::Backoff;
 use tokio::{task::spawn_blocking, time::sleep};
@@ -20,6 +21,9 @@ use crate::{
 
 /// How long the broker may take to say where a log begins and ends.
 const WATERMARK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long Postgres may take to say where partitions stand.
+const POSTGRES_LIMIT: Duration = Duration::from_secs(10);
 
 /// Starts partitions.
 pub(crate) struct Starter {
@@ -62,28 +66,31 @@ impl Starter {
         }
     }
 
+    /// Starts what can be started.
+    ///
+    /// # Errors
+    ///
+    /// The first failure. Partitions that it does not concern are started all the same.
     async fn start_wanted(&self) -> Result<(), NotYet> {
         let wanted = self.assignment.wanted();
         if wanted.is_empty() {
             return Ok(());
         }
         let kinds: Vec<_> = wanted.iter().map(|&(it, _)| (self.names.at(it), it.kind)).collect();
-        let mut positions = offsets::ensure(&self.pool, &kinds).await?;
+        let positions = within(POSTGRES_LIMIT, offsets::ensure(&self.pool, &kinds)).await?;
 
-        for (partition, generation) in wanted {
-            let Some(position) = positions.remove(&self.names.at(partition)) else { continue };
-            // Taken away meanwhile, or wanted anew: nobody waits for this answer.
-            if !self.assignment.is_current(partition, generation) {
-                continue;
-            }
+        let started = join_all(wanted.into_iter().map(async |(partition, generation)| {
+            let Some(position) = positions.get(&self.names.at(partition)) else { return Ok(()) };
             let (low, high) = self.watermarks(partition).await?;
-            match Start::decide(position, low, high) {
+            match Start::decide(position.clone(), low, high) {
                 Ok(start) => self.assignment.ready(partition, generation, start),
                 Err(reason) => self.assignment.stopped(partition, generation, &reason),
             }
-        }
+            Ok(())
+        }));
+        let outcome = started.await.into_iter().collect();
         self.projections.compare();
-        Ok(())
+        outcome
     }
 
     /// The first and the next offset of a partition's log.

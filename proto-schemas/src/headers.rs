@@ -13,7 +13,8 @@ pub const MESSAGE_TYPE: (&str, &str) = ("message-type", "ads.events.v1.AdEvent")
 /// W3C Trace Context, level 1.
 pub const TRACEPARENT: &str = "traceparent";
 
-/// Names of the headers that a dead letter carries beside those of the record that died.
+/// Names of the headers that a dead letter carries. Its key and value are those of the record that
+/// died; that record's own headers can be made anew from its value.
 pub mod dead {
     /// Topic of the record that died.
     pub const TOPIC: &str = "dead-topic";

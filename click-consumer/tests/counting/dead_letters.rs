@@ -81,6 +81,24 @@ async fn a_record_that_can_never_count_becomes_a_dead_letter_and_the_others_coun
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_record_too_large_to_be_sent_again_leaves_its_origin() {
+    let mut test = Pipeline::new("large", 1).await;
+    // Kafka counts bytes after compression, a producer before: zeros pass the one and not the other.
+    test.send_raw(Kind::Click, b"large", &vec![0; 20_000_000]).await;
+    test.send_clicks(0..3).await;
+
+    let consumer = test.start_consumer();
+    test.settle(4).await;
+
+    assert_eq!(test.number("SELECT count(*) FROM clicks").await, 3);
+    let (headers, key, value) = &dead_letters(&test, 1)[0];
+    assert_eq!(headers[dead::OFFSET], "0");
+    assert!(headers[dead::DETAIL].ends_with("20000000 bytes are too many to be kept here"));
+    assert_eq!((key.as_deref(), value), (Some(b"large".as_slice()), &None));
+    test.stop(consumer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_value_that_postgres_refuses_is_isolated_and_the_rest_of_its_batch_counts() {
     let mut test = Pipeline::new("refused", 2).await;
     test.execute("ALTER TABLE clicks ADD CONSTRAINT not_13 CHECK (event_id <> 'event-13')").await;

@@ -67,6 +67,8 @@ impl Pipeline {
         let producer = ClientConfig::new()
             .set("bootstrap.servers", &scope.stack.kafka_brokers)
             .set("partitioner", "murmur2_random")
+            .set("compression.type", "lz4")
+            .set("message.max.bytes", "100000000")
             .create()
             .expect("a producer");
         let (projection, redis_url) = (Projection::new(redis), redis_url.to_owned());

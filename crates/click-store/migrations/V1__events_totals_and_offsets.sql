@@ -122,11 +122,12 @@ BEGIN
     END IF;
     PERFORM pg_advisory_xact_lock(hashtext('make_day_partition'));
     -- A query, and not to_regclass(): that may answer from a cache which does not know yet what was
-    -- committed while this waited for the lock.
+    -- committed while this waited for the lock. A table of that name that is not attached does not
+    -- serve: making another one fails below, and says so.
     IF EXISTS (
-        SELECT FROM pg_class AS made
-        JOIN pg_class AS p USING (relnamespace)
-        WHERE p.oid = parent::regclass AND made.relname = child
+        SELECT FROM pg_inherits
+        JOIN pg_class AS made ON made.oid = inhrelid
+        WHERE inhparent = parent::regclass AND made.relname = child
     ) THEN
         RETURN false;
     END IF;

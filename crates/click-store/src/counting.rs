@@ -3,7 +3,8 @@
 //! The caller goes through its steps in this order: [`CountingTransaction::begin`] (the fence),
 //! [`CountingTransaction::unknown_ads`], [`CountingTransaction::insert`],
 //! [`CountingTransaction::add_totals`], [`CountingTransaction::commit`]. Dropping it at any point
-//! closes its connection, so the server rolls everything back.
+//! closes its connection. The server then rolls back, at the latest when the statement that it is
+//! in has ended; but where that is COMMIT, it may have committed, so a dropped commit is in doubt.
 
 use std::collections::HashSet;
 

@@ -76,9 +76,31 @@ impl StoreError {
         }
     }
 
+    /// Whether less work at a time may succeed where this failed: the statement ran out of time, or
+    /// the server out of memory or locks (SQLSTATE 57014, 53200, 54000 "program limit exceeded").
+    pub fn is_too_large(&self) -> bool {
+        self.sql_state().is_some_and(|it| matches!(it.code(), "57014" | "53200" | "54000"))
+    }
+
+    /// Whether trying again cannot help: the database holds another history of migrations, or a
+    /// setting is wrong.
+    pub fn is_permanent(&self) -> bool {
+        use refinery::error::Kind;
+        match self {
+            Self::Setting(_) => true,
+            Self::Migration(error) => !matches!(error.kind(), Kind::Connection(..)),
+            _ => false,
+        }
+    }
+
     /// The group this failure belongs to.
     pub fn retry_reason(&self) -> RetryReason {
-        let Some(state) = self.sql_state() else { return RetryReason::Connection };
+        let Some(state) = self.sql_state() else {
+            return match self {
+                Self::Setting(_) | Self::Malformed(_) => RetryReason::Other,
+                _ => RetryReason::Connection,
+            };
+        };
         match state.code() {
             "40P01" => RetryReason::Deadlock,
             "40001" => RetryReason::Serialization,

@@ -27,6 +27,21 @@ pub use crate::{
     topic_partition::TopicPartition,
 };
 
+/// Waits for `work` on a store for `limit` at most.
+///
+/// The server's own limits are of no use where the server hangs while its machine still answers.
+/// The connection that was waited for is not used again: it does not pass the pool's check.
+///
+/// # Errors
+///
+/// [`StoreError::TimedOut`] after `limit`; what was asked may then still happen.
+pub async fn within<T>(
+    limit: std::time::Duration,
+    work: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    tokio::time::timeout(limit, work).await.unwrap_or(Err(StoreError::TimedOut(limit)))
+}
+
 /// Reads an ad id that SQL returned.
 fn ad_id(id: i64) -> Result<proto_schemas::AdId, StoreError> {
     u64::try_from(id)

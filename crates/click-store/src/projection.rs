@@ -114,18 +114,15 @@ impl Projection {
         Ok(replaced == 1)
     }
 
-    /// Returns what the hash of a partition says of itself; `None` where there is none.
+    /// Returns what the hash of a partition says of itself; `None` where there is none, or none that
+    /// makes sense.
     pub async fn peek(&self, at: &TopicPartition) -> Result<Option<Mark>, StoreError> {
         let key = self.redis.keys().totals(at);
         let (epoch, offset): (Option<String>, Option<String>) =
             self.redis.client().hmget(key, vec![EPOCH, OFFSET]).await?;
-        match (epoch, offset) {
-            (Some(epoch), Some(offset)) => Ok(Some(Mark {
-                epoch: epoch.parse().map_err(|_| StoreError::Malformed("an epoch in redis"))?,
-                offset: offset.parse().map_err(|_| StoreError::Malformed("an offset in redis"))?,
-            })),
-            _ => Ok(None),
-        }
+        let epoch = epoch.and_then(|it| it.parse().ok());
+        let offset = offset.and_then(|it| it.parse().ok());
+        Ok(epoch.zip(offset).map(|(epoch, offset)| Mark { epoch, offset }))
     }
 
     /// Returns the totals of every ad, all as they were at one moment; `None` unless every partition

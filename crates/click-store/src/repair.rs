@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use deadpool_postgres::Pool;
-use futures::future::try_join_all;
+use futures::future::join_all;
 use tracing::warn;
 use uuid::Uuid;
 
@@ -35,18 +35,36 @@ pub enum Difference {
 
 /// Compares partitions in Redis with Postgres and returns those that differ.
 ///
-/// Redis is asked first: what Postgres says afterwards can then only be further.
+/// Redis is asked first: what Postgres says afterwards can then only be further. A single key that
+/// cannot be read (somebody put another type there) does not keep the others from being compared.
 pub async fn compare(
     pool: &Pool,
     projection: &Projection,
     partitions: &[TopicPartition],
 ) -> Result<HashMap<TopicPartition, Difference>, StoreError> {
-    let seen = try_join_all(partitions.iter().map(|it| projection.peek(it))).await?;
+    let mut seen = Vec::with_capacity(partitions.len());
+    let mut failures = Vec::new();
+    for (at, mark) in
+        partitions.iter().zip(join_all(partitions.iter().map(|it| projection.peek(it))).await)
+    {
+        match mark {
+            Ok(mark) => seen.push((at, mark)),
+            Err(error) => failures.push(error),
+        }
+    }
+    if seen.is_empty()
+        && let Some(error) = failures.pop()
+    {
+        return Err(error);
+    }
+    for error in failures {
+        warn!(%error, "a partition in redis cannot be compared");
+    }
     let epoch = totals::epoch(pool).await?;
     let positions = offsets::read(pool, partitions).await?;
 
     let mut differences = HashMap::new();
-    for (at, mark) in partitions.iter().zip(seen) {
+    for (at, mark) in seen {
         let Some(position) = positions.get(at) else { continue };
         if let Some(difference) = difference(mark, epoch, position.next_offset) {
             differences.insert(at.clone(), difference);

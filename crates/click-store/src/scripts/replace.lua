@@ -5,7 +5,11 @@
 -- Returns 1 replaced; 0 it is no longer as it was seen.
 -- Harmless late and twice: the hash is then no longer as it was seen, or it is written the same again.
 local held = redis.call('HMGET', KEYS[1], 'epoch', 'offset')
-if (held[1] or '') ~= ARGV[1] or (held[2] or '') ~= ARGV[2] then
+-- A hash that says no epoch (a UUID) or no offset was not written by these scripts: as good as none.
+if not held[1] or #held[1] ~= 36 or not tonumber(held[2] or '') then
+  held = {'', ''}
+end
+if held[1] ~= ARGV[1] or held[2] ~= ARGV[2] then
   return 0
 end
 redis.call('DEL', KEYS[1])
