@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use service_kit::settings::{
-    Bytes, Cidrs, Env, Settings, Value, Vars, describe, groups, help_text, markdown_table,
+    Bytes, Cidrs, Env, Settings, Value, Vars, describe, groups, help_text,
 };
 
 #[derive(Debug)]
@@ -118,18 +118,6 @@ fn the_help_lists_each_setting_with_its_default_and_meaning() {
     assert!(help.contains("TIMEOUT  (default: 500ms)\n      How long to wait\n"), "{help}");
     assert!(help.contains("PASSWORD  (default: unset)\n"), "{help}");
     assert!(help.contains("PROXIES  (default: empty)\n"), "{help}");
-}
-
-#[test]
-fn the_table_has_a_row_for_each_setting() {
-    let table = markdown_table(&describe::<Config>());
-
-    assert_eq!(table.lines().count(), 2 + 7, "{table}");
-    assert!(table.contains("\n| `TIMEOUT` | `500ms` | How long to wait |\n"), "{table}");
-    assert!(
-        table.contains("\n| `PASSWORD` | unset | What opens the door \\| or not |\n"),
-        "{table}"
-    );
 }
 
 #[test]

@@ -54,20 +54,3 @@ pub fn help_text<C: Settings>(binary: &str, about: &str) -> String {
     }
     text
 }
-
-/// Returns a Markdown table of `settings`, as it stands in the README.
-pub fn markdown_table(settings: &[Description]) -> String {
-    let mut table = "| Setting | Default | Meaning |\n|---|---|---|\n".to_owned();
-    for Description { name, fallback, help } in settings {
-        let fallback = match fallback {
-            Fallback::Value("") => "empty".to_owned(),
-            Fallback::Value(default) => format!("`{default}`"),
-            Fallback::Required { example } => format!("required, e.g. `{example}`"),
-            Fallback::Unset => "unset".to_owned(),
-        };
-        let help = help.replace('|', "\\|");
-        // Writing to a string cannot fail.
-        writeln!(table, "| `{name}` | {fallback} | {help} |").ok();
-    }
-    table
-}

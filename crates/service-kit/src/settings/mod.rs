@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 
-pub use describe::{Description, Fallback, describe, help_text, markdown_table};
+pub use describe::{Description, Fallback, describe, help_text};
 pub use value::{Bytes, Cidrs, Value};
 
 /// What a service can be told from outside, as one value.
