@@ -2,11 +2,11 @@
 //!
 //! The parts, and who tells whom:
 //!
-//! - [`reader`] is a thread that polls Kafka, gathers batches and hands them on;
-//! - [`counter`] stores each batch in one transaction: this is where counting happens;
-//! - [`starter`] asks Postgres where a newly assigned partition starts;
-//! - [`projector`] tells Redis, and mends it;
-//! - [`assignment`] is what they share: which partitions are ours, and under which generation.
+//! - `reader` is a thread that polls Kafka, gathers batches and hands them on;
+//! - `counter` stores each batch in one transaction: this is where counting happens;
+//! - `starter` asks Postgres where a newly assigned partition starts;
+//! - `projector` tells Redis, and mends it;
+//! - `assignment` is what they share: which partitions are ours, and under which generation.
 
 mod assignment;
 mod batch;

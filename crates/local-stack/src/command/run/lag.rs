@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use click_store::{Pool, StoreError, totals};
 use proto_schemas::{Kind, Topics};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::metadata::MetadataTopic;
 use tokio::time::{Instant, sleep};
-use tokio_postgres::NoTls;
 
 use crate::command::stores::Addresses;
 
@@ -21,10 +21,11 @@ const POLL: Duration = Duration::from_millis(200);
 /// Waits until every record that is on Kafka now is counted in Postgres.
 pub(super) async fn gone(addresses: &Addresses, topic_prefix: &str) -> anyhow::Result<()> {
     let ends = ends(addresses, topic_prefix).await?;
+    let pool = click_store::pool(&addresses.database_url.as_str().into(), "local-stack", 1)?;
     let (mut least, mut since) = (i64::MAX, Instant::now());
     loop {
         // A store may be on its way back: then this fails for a while, which is no progress either.
-        let left = left(addresses, &ends).await;
+        let left = left(&pool, &ends).await;
         match &left {
             Ok(0) => return Ok(()),
             Ok(left) if *left < least => (least, since) = (*left, Instant::now()),
@@ -63,18 +64,15 @@ fn ask_ends(brokers: &str, topics: &[String]) -> anyhow::Result<Ends> {
     Ok(ends)
 }
 
-async fn left(addresses: &Addresses, ends: &Ends) -> anyhow::Result<i64> {
-    let (client, connection) = tokio_postgres::connect(&addresses.database_url, NoTls).await?;
-    let work = async move {
-        client.query("SELECT topic, kafka_partition, next_offset FROM consumer_offsets", &[]).await
-    };
-    let (rows, _closed) = tokio::join!(work, connection);
-
-    let mut counted = HashMap::new();
-    for row in rows? {
-        let (topic, partition): (String, i32) = (row.try_get(0)?, row.try_get(1)?);
-        counted.insert((topic, partition), row.try_get::<_, i64>(2)?);
-    }
+async fn left(pool: &Pool, ends: &Ends) -> Result<i64, StoreError> {
+    let standing = totals::standing(pool).await?;
+    let counted: HashMap<_, _> = standing
+        .view
+        .partitions
+        .iter()
+        .zip(standing.offsets)
+        .map(|(it, offset)| ((it.at.topic.to_string(), it.at.partition), offset))
+        .collect();
     let left = |(partition, end): (_, &i64)| (end - counted.get(partition).unwrap_or(&0)).max(0);
     Ok(ends.iter().map(left).sum())
 }
