@@ -1,7 +1,10 @@
 //! Hands events to Kafka, and says whether Kafka has them.
 
 use std::{
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+    sync::{
+        Arc, PoisonError, RwLock, RwLockReadGuard,
+        atomic::{AtomicI64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -41,6 +44,24 @@ struct Shared {
     live: RwLock<Live>,
     /// Clients that were given up and are being closed, which blocks.
     closing: TaskTracker,
+    /// Events that wait for an acknowledgement. librdkafka's own number counts its errors too.
+    waiting: AtomicI64,
+}
+
+/// Counts an event for as long as it waits, also where the player hangs up meanwhile.
+struct Waiting<'a>(&'a AtomicI64);
+
+impl<'a> Waiting<'a> {
+    fn one_more(waiting: &'a AtomicI64) -> Self {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 struct Live {
@@ -82,6 +103,7 @@ impl Producer {
             metrics,
             live: RwLock::new(live),
             closing: TaskTracker::new(),
+            waiting: AtomicI64::new(0),
         })))
     }
 
@@ -102,6 +124,7 @@ impl Producer {
         traceparent: &str,
     ) -> Result<(), NotAcknowledged> {
         let begun = Instant::now();
+        let _waiting = Waiting::one_more(&self.0.waiting);
         let delivery = self.enqueue(event, traceparent).map_err(|error| self.failed(error))?;
 
         match timeout(self.0.deadline, delivery).await {
@@ -117,7 +140,7 @@ impl Producer {
 
     /// How many events wait for an acknowledgement.
     pub(crate) fn queued(&self) -> i64 {
-        self.live().client.in_flight_count().into()
+        self.0.waiting.load(Ordering::Relaxed)
     }
 
     /// The client of the moment, for questions that may block.

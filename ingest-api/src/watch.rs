@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use proto_schemas::Kind;
-use rdkafka::producer::Producer as _;
+use rdkafka::{error::RDKafkaErrorCode, producer::Producer as _};
 use service_kit::readiness::Check;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -23,8 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Keeps `check` up to date until `shutdown` is cancelled.
 ///
-/// Not ready until Kafka has once told that both topics are there; not ready again after 30 s
-/// without such an answer. A producer with a fatal error is replaced here too, where no event comes
+/// Not ready until Kafka has once told that both topics are there, each partition with a leader; not
+/// ready again after 30 s without such an answer. A producer with a fatal error is replaced here too, where no event comes
 /// to find it out.
 pub(crate) async fn watch(producer: Producer, check: Check, shutdown: CancellationToken) {
     let mut view = View::default();
@@ -61,9 +61,18 @@ fn ask(client: &Client, topic: &str) -> Result<(), String> {
         .client()
         .fetch_metadata(Some(topic), ANSWER_WITHIN)
         .map_err(|error| format!("no broker answers: {error}"))?;
-    let there =
-        metadata.topics().iter().any(|it| it.name() == topic && !it.partitions().is_empty());
-    if there { Ok(()) } else { Err(format!("topic {topic} is missing")) }
+    let Some(found) = metadata.topics().iter().find(|it| it.name() == topic) else {
+        return Err(format!("topic {topic} is missing"));
+    };
+    if let Some(error) = found.error() {
+        return Err(format!("topic {topic}: {}", RDKafkaErrorCode::from(error)));
+    }
+    let without_leader = found.partitions().iter().filter(|it| it.leader() < 0).count();
+    match (found.partitions().len(), without_leader) {
+        (0, _) => Err(format!("topic {topic} is missing")),
+        (_, 0) => Ok(()),
+        (all, without) => Err(format!("{without} of {all} partitions of {topic} have no leader")),
+    }
 }
 
 /// What is known of Kafka.

@@ -18,7 +18,12 @@ pub(crate) enum Command {
 #[derive(Args, Debug)]
 pub(crate) struct Renew {
     /// Why, for whoever reads the table `projection_epoch` later
-    #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "renewed by adctl",
+        value_parser = NonEmptyStringValueParser::new()
+    )]
     reason: String,
     #[command(flatten)]
     postgres: PostgresAt,

@@ -42,14 +42,30 @@ impl Value for LogFilter {
     }
 }
 
+/// The filter that the operator asked for, without what would show viewers.
+///
+/// tokio-postgres logs the parameters of every statement at debug: addresses, user agents, ids of
+/// events. They are shown only to an operator who names that target.
+fn filter(level: &LogFilter) -> EnvFilter {
+    const SECRETIVE: &str = "tokio_postgres";
+    // Parsed once already, to become a `LogFilter`.
+    let filter = EnvFilter::new(&level.0);
+    if level.0.contains(SECRETIVE) {
+        return filter;
+    }
+    match format!("{SECRETIVE}=info").parse() {
+        Ok(directive) => filter.add_directive(directive),
+        Err(_) => filter,
+    }
+}
+
 /// Sends the logs of this process, and the panics of its tasks, to standard output.
 ///
 /// # Errors
 ///
 /// If logging was set up before, because there can be only one.
 pub fn init(logs: &Logs) -> Result<(), TryInitError> {
-    // Parsed once already, to become a `LogFilter`.
-    let builder = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(&logs.level.0));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter(&logs.level));
     match logs.format {
         LogFormat::Json => builder.json().flatten_event(true).finish().try_init()?,
         LogFormat::Text => builder.with_ansi(stdout().is_terminal()).finish().try_init()?,

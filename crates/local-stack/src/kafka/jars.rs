@@ -1,6 +1,6 @@
 //! Where the broker's jars are: fetched by `scripts/install.sh`, or of an unpacked Kafka.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use service_kit::settings::{Env, Settings, Vars};
 
@@ -16,7 +16,10 @@ const POM: &str = include_str!("../../kafka/pom.xml");
 pub(super) fn find() -> Result<PathBuf, StartError> {
     // Text of any kind is a valid value, so reading cannot fail unless it is not UTF-8.
     let libs = match Env::from_process().read() {
-        Ok(KafkaHome(Some(home))) => Path::new(&home).join("libs"),
+        // Absolute: the broker runs in another folder.
+        Ok(KafkaHome(Some(home))) => {
+            std::path::absolute(&home).unwrap_or_else(|_| home.into()).join("libs")
+        }
         Ok(KafkaHome(None)) | Err(_) => fetched(),
     };
     if libs.is_dir() {

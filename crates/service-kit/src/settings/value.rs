@@ -103,9 +103,17 @@ impl Value for Cidrs {
 }
 
 fn network(text: &str) -> Result<IpNet, String> {
-    text.parse()
+    let network: IpNet = text
+        .parse()
         .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
-        .map_err(|_| format!("has {text:?}, which is no network such as 10.0.0.0/8"))
+        .map_err(|_| format!("has {text:?}, which is no network such as 10.0.0.0/8"))?;
+    match network {
+        // Addresses are compared in their IPv4 form, so this would never match.
+        IpNet::V6(it) if it.addr().to_ipv4_mapped().is_some() => {
+            Err(format!("has {text:?}: write an IPv4 network as IPv4"))
+        }
+        network => Ok(network),
+    }
 }
 
 macro_rules! from_str {

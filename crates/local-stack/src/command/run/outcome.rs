@@ -9,7 +9,7 @@ use super::tally::{Counts, Tally, total};
 pub(super) enum Outcome {
     /// Everything in the file was new, and was counted once.
     Equal,
-    /// Everything in the file had been counted before.
+    /// Nothing was added, and as much as the file holds had been counted before.
     Unchanged,
     /// Some of it; or other traffic came in between.
     Different(Vec<Difference>),
@@ -24,7 +24,8 @@ pub(super) struct Difference {
 }
 
 impl Outcome {
-    pub(super) fn of(file: &Tally, added: &Tally) -> Self {
+    /// Compares the file with what was counted `before` the replay and what it `added`.
+    pub(super) fn of(file: &Tally, before: &Tally, added: &Tally) -> Self {
         let zero = Counts::default();
         let ads = file.keys().chain(added.keys().filter(|ad| !file.contains_key(ad)));
         let differences: Vec<_> = ads
@@ -38,7 +39,7 @@ impl Outcome {
 
         if differences.is_empty() {
             Self::Equal
-        } else if added.values().all(|it| *it == zero) {
+        } else if added.values().all(|it| *it == zero) && holds(before, file) {
             Self::Unchanged
         } else {
             Self::Different(differences)
@@ -61,6 +62,15 @@ impl Outcome {
     }
 }
 
+/// Whether for every ad as much was counted as the file holds.
+fn holds(counted: &Tally, file: &Tally) -> bool {
+    file.iter().all(|(ad, file)| {
+        counted
+            .get(ad)
+            .is_some_and(|it| it.impressions >= file.impressions && it.clicks >= file.clicks)
+    })
+}
+
 fn explain(differences: &[Difference], all: &str) -> String {
     let more = differences
         .iter()
@@ -72,8 +82,9 @@ fn explain(differences: &[Difference], all: &str) -> String {
         )
     } else {
         format!(
-            "Less was added than the file holds ({all}): the rest had been counted before, or was \
-             refused (see above)."
+            "Less was added than the file holds ({all}): the rest had been counted before, was \
+             refused (see above), is of an ad that is not registered (adctl ads list), or has ad, \
+             address and millisecond in common with another row."
         )
     };
     for Difference { ad, file, added } in differences {
@@ -99,7 +110,8 @@ mod tests {
     fn a_first_replay_adds_what_the_file_says() {
         let file = tally(&[(1, 10, 1), (2, 5, 0)]);
 
-        let outcome = Outcome::of(&file, &tally(&[(1, 10, 1), (2, 5, 0), (3, 0, 0)]));
+        let outcome =
+            Outcome::of(&file, &Tally::new(), &tally(&[(1, 10, 1), (2, 5, 0), (3, 0, 0)]));
 
         assert_eq!(outcome, Outcome::Equal);
         assert!(outcome.text(&file).contains("15 impressions and 1 clicks"));
@@ -107,16 +119,28 @@ mod tests {
 
     #[test]
     fn a_second_replay_adds_nothing() {
-        let outcome = Outcome::of(&tally(&[(1, 10, 1)]), &tally(&[(1, 0, 0)]));
+        let file = tally(&[(1, 10, 1)]);
+
+        let outcome = Outcome::of(&file, &tally(&[(1, 12, 1)]), &tally(&[(1, 0, 0)]));
 
         assert_eq!(outcome, Outcome::Unchanged);
+    }
+
+    #[test]
+    fn nothing_added_to_nothing_counted_is_not_called_a_repetition() {
+        let file = tally(&[(99, 10, 1)]);
+
+        let text = Outcome::of(&file, &tally(&[(1, 0, 0)]), &tally(&[(1, 0, 0)])).text(&file);
+
+        assert!(text.starts_with("Less was added"), "{text}");
+        assert!(text.contains("not registered"), "{text}");
     }
 
     #[test]
     fn a_file_that_was_counted_in_part_is_explained_ad_by_ad() {
         let file = tally(&[(1, 10, 1), (2, 5, 0)]);
 
-        let text = Outcome::of(&file, &tally(&[(1, 4, 0), (2, 5, 0)])).text(&file);
+        let text = Outcome::of(&file, &Tally::new(), &tally(&[(1, 4, 0), (2, 5, 0)])).text(&file);
 
         assert!(text.starts_with("Less was added"), "{text}");
         assert!(text.contains("ad 1: the file says 10/1 impressions/clicks, added were 4/0"));
@@ -127,7 +151,7 @@ mod tests {
     fn more_than_the_file_says_is_not_called_a_duplicate() {
         let file = tally(&[(1, 10, 1)]);
 
-        let text = Outcome::of(&file, &tally(&[(1, 10, 1), (7, 1, 0)])).text(&file);
+        let text = Outcome::of(&file, &Tally::new(), &tally(&[(1, 10, 1), (7, 1, 0)])).text(&file);
 
         assert!(text.contains("for some ads it is more"), "{text}");
     }

@@ -85,11 +85,12 @@ impl<'a> Replay<'a> {
 
         let added = tally::added(&before.counts, &after.counts);
         say::result(&table(&after));
-        say::result(&Outcome::of(&expected, &added).text(&expected));
+        say::result(&Outcome::of(&expected, &before.counts, &added).text(&expected));
         Ok(())
     }
 
-    /// Asks the analytics until they are `enough`, or have not changed for a while.
+    /// Asks the analytics until they are `enough`, or have not changed for a while, for half a minute at
+    /// most.
     ///
     /// What is in Postgres is known to be complete by then; Redis follows within moments.
     async fn settled(&self, enough: impl Fn(&Analytics) -> bool) -> anyhow::Result<Analytics> {
@@ -110,6 +111,8 @@ impl<'a> Replay<'a> {
                         return Ok(now);
                     }
                 }
+                // Other traffic never lets them stand still.
+                Ok(now) if begun.elapsed() > LIMIT => return Ok(now),
                 Ok(now) => (last, since) = (Some(now), Instant::now()),
                 Err(error) if begun.elapsed() > LIMIT => {
                     return Err(error.context("the analytics do not answer"));
