@@ -4,7 +4,7 @@ use std::{net::SocketAddr, num::NonZeroUsize, time::Duration};
 
 use service_kit::settings::{
     Settings, Vars,
-    groups::{Postgres, Redis, Shutdown},
+    groups::{Postgres, PublicShutdown, Redis},
 };
 
 /// Settings, checked and ready for use.
@@ -47,8 +47,8 @@ pub struct Config {
     /// `ANALYTICS_MAX_CONNECTIONS`: how many connections are served at once. Defaults to 10,000;
     /// more wait in the system's queue. Keep it below the process's limit of open files.
     pub max_connections: NonZeroUsize,
-    /// `SHUTDOWN_TIMEOUT`: how long what is in flight may take to finish. Defaults to `25s`.
-    pub shutdown: Shutdown,
+    /// `SHUTDOWN_DELAY` and `SHUTDOWN_TIMEOUT`: how stopping goes, and how long it may take.
+    pub shutdown: PublicShutdown,
 }
 
 impl Settings for Config {
@@ -92,7 +92,7 @@ impl Settings for Config {
                 "10000",
                 "How many connections are served at once; more wait",
             ),
-            shutdown: Shutdown::read(vars),
+            shutdown: PublicShutdown::read(vars),
         };
         config.check(vars);
         config
@@ -161,7 +161,7 @@ mod tests {
     fn every_setting_says_what_it_is_for() {
         let settings = describe::<Config>();
 
-        assert_eq!(settings.len(), 12);
+        assert_eq!(settings.len(), 13);
         assert!(settings.iter().all(|setting| !setting.help.is_empty()));
     }
 }

@@ -1,6 +1,6 @@
 //! Puts the service together, and takes it apart in the right order.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use axum::Router;
@@ -11,6 +11,8 @@ use service_kit::{
     http::{self, ServerLimits},
     metrics::HttpMetrics,
     readiness::Readiness,
+    settings::groups::PublicShutdown,
+    shutdown::{not_ready_then_stop, within},
 };
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +28,9 @@ use crate::{
     watch::watch,
 };
 
+/// How long the admin port and the background tasks may take behind the last answer.
+const REST: Duration = Duration::from_secs(2);
+
 /// The service, listening but not yet answering.
 pub struct Server {
     public: TcpListener,
@@ -34,6 +39,7 @@ pub struct Server {
     reader: Arc<Reader>,
     registry: Registry,
     limits: ServerLimits,
+    plan: PublicShutdown,
 }
 
 /// Listens on both ports, and begins to connect to Redis.
@@ -60,8 +66,9 @@ pub async fn bind(config: Config) -> anyhow::Result<Server> {
         limits: ServerLimits {
             header_timeout: config.header_timeout,
             max_connections: config.max_connections.get(),
-            shutdown_grace: config.shutdown.timeout,
+            shutdown_grace: config.shutdown.grace(REST),
         },
+        plan: config.shutdown,
     })
 }
 
@@ -84,14 +91,18 @@ impl Server {
         self.admin.local_addr()
     }
 
-    /// Serves until `shutdown` is cancelled: then it is not ready, stops accepting, answers what is
-    /// in flight, and returns.
+    /// Serves until `shutdown` is cancelled: then it is not ready, after `SHUTDOWN_DELAY` stops
+    /// accepting, answers what is in flight, and returns, all within `SHUTDOWN_TIMEOUT`.
     ///
     /// # Errors
     ///
-    /// Where a background task ends early, which only a panic can make it do.
+    /// Where it was cut short, or a background task ends early, which only a panic can make it do.
     pub async fn serve(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let Self { public, admin, router, reader, registry, limits } = self;
+        within(&shutdown, self.plan.timeout, self.serve_to_end(shutdown.clone())).await
+    }
+
+    async fn serve_to_end(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let Self { public, admin, router, reader, registry, limits, plan } = self;
         info!(http.address = %public.local_addr()?, admin.address = %admin.local_addr()?, "serving");
 
         let readiness = Readiness::new();
@@ -104,12 +115,7 @@ impl Server {
 
         let stop = CancellationToken::new();
         let serving = http::serve(public, router, limits, stop.clone());
-        let stopping = async {
-            shutdown.cancelled().await;
-            info!("not ready any more, answering what is in flight");
-            readiness.stopping();
-            stop.cancel();
-        };
+        let stopping = not_ready_then_stop(&shutdown, plan, &readiness, &stop);
         let ended_early = tokio::select! {
             _both = async { tokio::join!(serving, stopping) } => None,
             ended = background.join_next() => ended,

@@ -9,7 +9,7 @@ use std::{
 use proto_schemas::DedupWindow;
 use service_kit::settings::{
     Cidrs, Settings, Vars,
-    groups::{EventAge, Kafka, Shutdown},
+    groups::{EventAge, Kafka, PublicShutdown},
 };
 
 /// Settings, checked and ready for use.
@@ -77,8 +77,8 @@ pub struct Config {
     /// `INGEST_MAX_CONNECTIONS`: how many connections are served at once. Defaults to 10,000; more
     /// wait in the system's queue. Keep it below the process's limit of open files.
     pub max_connections: NonZeroUsize,
-    /// `SHUTDOWN_TIMEOUT`: how long what is in flight may take to finish. Defaults to `25s`.
-    pub shutdown: Shutdown,
+    /// `SHUTDOWN_DELAY` and `SHUTDOWN_TIMEOUT`: how stopping goes, and how long it may take.
+    pub shutdown: PublicShutdown,
 }
 
 /// How many requests one address may make: IPv4 by itself, IPv6 by its /64.
@@ -151,7 +151,7 @@ impl Settings for Config {
                 "10000",
                 "How many connections are served at once; more wait",
             ),
-            shutdown: Shutdown::read(vars),
+            shutdown: PublicShutdown::read(vars),
         };
         vars.check(
             "INGEST_QUEUE_EVENTS",
@@ -161,8 +161,8 @@ impl Settings for Config {
         // Requests in flight wait for Kafka once, and the flush behind them waits once more.
         vars.check(
             "SHUTDOWN_TIMEOUT",
-            config.shutdown.timeout >= 2 * produce_timeout,
-            "must be at least twice INGEST_PRODUCE_TIMEOUT",
+            config.shutdown.timeout.saturating_sub(config.shutdown.delay) >= 2 * produce_timeout,
+            "must be at least SHUTDOWN_DELAY and twice INGEST_PRODUCE_TIMEOUT",
         );
         config
     }

@@ -15,6 +15,8 @@ use service_kit::{
     http::{self, ServerLimits},
     metrics::HttpMetrics,
     readiness::Readiness,
+    settings::groups::PublicShutdown,
+    shutdown::{not_ready_then_stop, within},
 };
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -38,6 +40,7 @@ pub struct Server {
     ingest: Arc<Ingest>,
     registry: Registry,
     limits: ServerLimits,
+    plan: PublicShutdown,
     flush_within: Duration,
 }
 
@@ -65,9 +68,10 @@ pub async fn bind(config: Config) -> anyhow::Result<Server> {
         limits: ServerLimits {
             header_timeout: config.header_timeout,
             max_connections: config.max_connections.get(),
-            // Together they stay within `SHUTDOWN_TIMEOUT`.
-            shutdown_grace: config.shutdown.timeout.saturating_sub(config.produce_timeout),
+            // Together with the flush it stays within `SHUTDOWN_TIMEOUT`.
+            shutdown_grace: config.shutdown.grace(config.produce_timeout),
         },
+        plan: config.shutdown,
         flush_within: config.produce_timeout,
     })
 }
@@ -91,14 +95,19 @@ impl Server {
         self.admin.local_addr()
     }
 
-    /// Serves until `shutdown` is cancelled: then it is not ready, stops accepting, answers what is
-    /// in flight, flushes the producer, and returns.
+    /// Serves until `shutdown` is cancelled: then it is not ready, after `SHUTDOWN_DELAY` stops
+    /// accepting, answers what is in flight, flushes the producer, and returns, all within
+    /// `SHUTDOWN_TIMEOUT`.
     ///
     /// # Errors
     ///
-    /// Where a background task ends early, which only a panic can make it do.
+    /// Where it was cut short, or a background task ends early, which only a panic can make it do.
     pub async fn serve(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let Self { public, admin, router, ingest, registry, limits, flush_within } = self;
+        within(&shutdown, self.plan.timeout, self.serve_to_end(shutdown.clone())).await
+    }
+
+    async fn serve_to_end(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let Self { public, admin, router, ingest, registry, limits, plan, flush_within } = self;
         info!(http.address = %public.local_addr()?, admin.address = %admin.local_addr()?, "serving");
 
         let readiness = Readiness::new();
@@ -112,12 +121,7 @@ impl Server {
 
         let stop = CancellationToken::new();
         let serving = http::serve(public, router, limits, stop.clone());
-        let stopping = async {
-            shutdown.cancelled().await;
-            info!("not ready any more, answering what is in flight");
-            readiness.stopping();
-            stop.cancel();
-        };
+        let stopping = not_ready_then_stop(&shutdown, plan, &readiness, &stop);
         let ended_early = tokio::select! {
             _both = async { tokio::join!(serving, stopping) } => None,
             ended = background.join_next() => ended,

@@ -128,7 +128,7 @@ fn the_shared_groups_can_be_described() {
         describe::<groups::Redis>(),
         describe::<groups::EventAge>(),
         describe::<groups::Logs>(),
-        describe::<groups::Shutdown>(),
+        describe::<groups::PublicShutdown>(),
     ]
     .concat()
     .into_iter()
@@ -147,6 +147,7 @@ fn the_shared_groups_can_be_described() {
             "MAX_EVENT_AHEAD",
             "LOG_FORMAT",
             "LOG_LEVEL",
+            "SHUTDOWN_DELAY",
             "SHUTDOWN_TIMEOUT",
         ]
     );

@@ -43,6 +43,20 @@ async fn a_request_in_flight_is_answered_before_the_service_ends() {
 }
 
 #[tokio::test]
+async fn requests_are_served_on_for_the_delay_while_the_service_says_that_it_is_not_ready() {
+    let scope = stack().scope("shutdowndelay");
+    let ingest = TestIngest::start(&scope, &[("SHUTDOWN_DELAY", "3s")]).await;
+
+    ingest.begin_shutdown();
+    ingest.until("not ready", async |it| it.readyz().await.1.trim() == "stopping").await;
+    let answer = ingest.post_click(&event()).await;
+
+    assert_eq!(answer.status, StatusCode::OK);
+    ingest.stopped().await.expect("a clean end");
+    assert_eq!(records(&scope, Kind::Click, 1).await.len(), 1);
+}
+
+#[tokio::test]
 async fn an_idle_service_ends_although_kafka_is_away() {
     let settings = [("KAFKA_BROKERS", "127.0.0.1:1"), ("INGEST_PRODUCE_TIMEOUT", "500ms")];
     let ingest = TestIngest::start_unready(&settings).await;

@@ -160,7 +160,7 @@ impl Settings for Logs {
 /// How the service stops.
 #[derive(Clone, Copy, Debug)]
 pub struct Shutdown {
-    /// `SHUTDOWN_TIMEOUT`: how long what is in flight may take to finish. Defaults to `25s`.
+    /// `SHUTDOWN_TIMEOUT`: how long stopping may take altogether. Defaults to `25s`.
     ///
     /// Must stay below the orchestrator's own limit (30 s in Kubernetes), which kills.
     pub timeout: Duration,
@@ -172,9 +172,43 @@ impl Settings for Shutdown {
             timeout: vars.or(
                 "SHUTDOWN_TIMEOUT",
                 "25s",
-                "How long what is in flight may take to finish after SIGTERM or SIGINT",
+                "How long stopping may take altogether after SIGTERM or SIGINT",
             ),
         }
+    }
+}
+
+/// How a service with a public port stops.
+#[derive(Clone, Copy, Debug)]
+pub struct PublicShutdown {
+    /// `SHUTDOWN_DELAY`: how long requests are served on after the service says that it is not
+    /// ready. Defaults to `0s`.
+    ///
+    /// Set it to as long as the load balancer takes to notice, or some of its requests meet a
+    /// closed port. Part of `SHUTDOWN_TIMEOUT`.
+    pub delay: Duration,
+    /// `SHUTDOWN_TIMEOUT`: see [`Shutdown::timeout`].
+    pub timeout: Duration,
+}
+
+impl Settings for PublicShutdown {
+    fn read(vars: &mut Vars) -> Self {
+        let delay = vars.or(
+            "SHUTDOWN_DELAY",
+            "0s",
+            "How long to serve on after not being ready any more, for load balancers to notice",
+        );
+        let Shutdown { timeout } = Shutdown::read(vars);
+        vars.check("SHUTDOWN_DELAY", delay < timeout, "must be shorter than SHUTDOWN_TIMEOUT");
+        Self { delay, timeout }
+    }
+}
+
+impl PublicShutdown {
+    /// How long requests in flight may take to finish, where what comes after the last answer may
+    /// take `rest`.
+    pub fn grace(&self, rest: Duration) -> Duration {
+        self.timeout.saturating_sub(self.delay).saturating_sub(rest)
     }
 }
 
