@@ -78,7 +78,15 @@ impl Drop for Process {
 pub(crate) struct Claim {
     pid_file: PathBuf,
     /// The lock ends with the file's being closed, also by a `kill -9`.
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        // Closing is not enough while a child is being started: until it executes its program, it
+        // holds a copy of the file.
+        self.lock.unlock().ok();
+    }
 }
 
 impl Claim {
@@ -114,7 +122,7 @@ impl Claim {
         std::fs::write(&lock_file, std::process::id().to_string())
             .map_err(StartError::file("lock could not be written", &lock_file))?;
 
-        let claim = Self { pid_file: data.with_extension("pid"), _lock: lock };
+        let claim = Self { pid_file: data.with_extension("pid"), lock };
         claim.end_leftover();
         Ok(claim)
     }

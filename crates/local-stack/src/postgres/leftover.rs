@@ -1,11 +1,17 @@
 //! What a killed Postgres leaves in its data folder, and would refuse to start because of.
 
 use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
 use crate::process::signal_to;
 use crate::procfs::{Identity, working_in};
+
+/// How long killed processes may take to be gone. What is still there then, Postgres names.
+const LIMIT: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(10);
 
 /// Ends what is left of an earlier server and removes its lock file.
 ///
@@ -13,8 +19,17 @@ use crate::procfs::{Identity, working_in};
 /// that: it takes a process that init has not yet reaped, or a new one with the same pid, for its
 /// predecessor.
 pub(super) fn clear(data: &Path) {
-    for pid in working_in(data) {
-        signal_to(pid, Signal::SIGKILL);
+    // Until they are gone, they hold the shared memory that a new server must have for itself.
+    let begun = Instant::now();
+    loop {
+        let left = working_in(data);
+        if left.is_empty() || begun.elapsed() > LIMIT {
+            break;
+        }
+        for pid in left {
+            signal_to(pid, Signal::SIGKILL);
+        }
+        sleep(POLL);
     }
 
     let lock = data.join("postmaster.pid");
