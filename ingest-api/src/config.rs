@@ -158,6 +158,14 @@ impl Settings for Config {
             config.queue_events.get() <= 10_000_000,
             "must be at most 10000000",
         );
+        // The limiter counts in nanoseconds: what a burst takes to come back must fit 64 bits.
+        for (name, limit) in [
+            ("RATE_LIMIT_BURST", config.click_limit),
+            ("IMPRESSION_RATE_LIMIT_BURST", config.impression_limit),
+        ] {
+            let fits = limit.burst.get() <= 100_000_000;
+            vars.check(name, fits, "must be at most 100000000");
+        }
         // Requests in flight wait for Kafka once, and the flush behind them waits once more.
         vars.check(
             "SHUTDOWN_TIMEOUT",

@@ -193,8 +193,12 @@ impl<'a> Members<'a> {
         read: impl Fn(&str) -> Option<T>,
         must_be: &'static str,
     ) -> Result<T, Invalid> {
-        self.optional(name, read, must_be)?.ok_or(Invalid::Missing(name.as_str()))
+        let json = self.values[name as usize].ok_or(Invalid::Missing(name.as_str()))?;
+        read(json.get()).ok_or(Invalid::Field(name.as_str(), must_be))
     }
+
+    /// Reads a field that may be absent. An empty text counts as absent: it is what a client in Go
+    /// writes for a field that it has not set.
 
     fn optional<T>(
         &self,
@@ -202,7 +206,8 @@ impl<'a> Members<'a> {
         read: impl Fn(&str) -> Option<T>,
         must_be: &'static str,
     ) -> Result<Option<T>, Invalid> {
-        let Some(json) = self.values[name as usize] else { return Ok(None) };
+        let json = self.values[name as usize].filter(|it| it.get() != r#""""#);
+        let Some(json) = json else { return Ok(None) };
         read(json.get()).map(Some).ok_or(Invalid::Field(name.as_str(), must_be))
     }
 

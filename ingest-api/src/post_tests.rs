@@ -64,6 +64,7 @@ fn unknown_fields_are_ignored() {
 fn null_counts_as_absent() {
     let nulls = r#""ip":null,"playback_time":null,"event_id":null"#;
     assert_eq!(with(nulls), with(r#""y":1"#));
+    assert_eq!(with(r#""ip":"","ip_address":"","event_id":"""#), with(r#""y":1"#));
 
     let body = r#"{"ad_id":null,"timestamp":"2025-04-15T16:55:00Z"}"#;
     assert_eq!(parse(body), Err(Invalid::Missing("ad_id")));
@@ -80,12 +81,10 @@ fn a_field_of_another_form_is_named() {
     let invalid = |field| ("invalid_field", Some(field));
 
     assert_eq!(refusal(r#""ip":"home""#), invalid("ip"));
-    assert_eq!(refusal(r#""ip":"""#), invalid("ip"));
     assert_eq!(refusal(r#""ip_address":7"#), invalid("ip_address"));
     assert_eq!(refusal(r#""playback_time":"12""#), invalid("playback_time"));
     assert_eq!(refusal(r#""video_playback_time":-1"#), invalid("video_playback_time"));
     assert_eq!(refusal(r#""event_id":7"#), invalid("event_id"));
-    assert_eq!(refusal(r#""event_id":"""#), invalid("event_id"));
     let body = r#"{"ad_id":"1","timestamp":"2025-04-15T16:55:00Z"}"#;
     assert_eq!(parse(body), Err(Invalid::Field("ad_id", fields::AD_ID)));
     let body = r#"{"ad_id":1,"timestamp":1744736100}"#;
