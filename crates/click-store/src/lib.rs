@@ -3,14 +3,17 @@
 //! Knows no Kafka beyond the names of topics and partitions, and no HTTP.
 
 pub mod ads;
+pub mod audit;
 pub mod counting;
 pub mod days;
 mod error;
 mod event_columns;
+pub mod events;
 pub mod migrations;
 pub mod offsets;
 mod pool;
 pub mod projection;
+pub mod rebuild;
 mod redis;
 pub mod repair;
 mod topic_partition;

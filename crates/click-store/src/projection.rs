@@ -125,6 +125,29 @@ impl Projection {
         Ok(epoch.zip(offset).map(|(epoch, offset)| Mark { epoch, offset }))
     }
 
+    /// Returns the totals that the hash of a partition holds, with its epoch and offset; `None` where
+    /// there is none, or none that says an epoch and an offset.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Malformed`] where one of its fields is no total.
+    pub async fn totals_of(
+        &self,
+        at: &TopicPartition,
+    ) -> Result<Option<PartitionTotals>, StoreError> {
+        let key = self.redis.keys().totals(at);
+        let hash: HashMap<String, Value> = self.redis.client().hgetall(key).await?;
+        let epoch = hash.get(EPOCH).and_then(Value::as_string).and_then(|it| it.parse().ok());
+        let offset = hash.get(OFFSET).and_then(Value::as_i64);
+        let Some((epoch, next_offset)) = epoch.zip(offset) else { return Ok(None) };
+        let events = hash
+            .iter()
+            .filter(|(field, _)| *field != EPOCH && *field != OFFSET)
+            .map(|(field, value)| Ok((ad_of(field)?, total_of(value)?.cast_signed())))
+            .collect::<Result<_, StoreError>>()?;
+        Ok(Some(PartitionTotals { epoch, next_offset, events }))
+    }
+
     /// Returns the totals of every ad, all as they were at one moment; `None` unless every partition
     /// of `view` is there, in the epoch of `view`. Never a partial number.
     pub async fn snapshot(&self, view: &View) -> Result<Option<Snapshot>, StoreError> {
@@ -165,13 +188,18 @@ fn add_hash(
         if field == EPOCH || field == OFFSET {
             continue;
         }
-        let ad = field.parse().ok().and_then(AdId::new);
-        let (Some(ad), Some(events)) = (ad, value.as_u64()) else {
-            return Err(StoreError::Malformed("a total in redis"));
-        };
-        snapshot.add(ad, kind, events);
+        snapshot.add(ad_of(field)?, kind, total_of(value)?);
     }
     Ok(hash.get(OFFSET).and_then(Value::as_i64))
+}
+
+fn ad_of(field: &str) -> Result<AdId, StoreError> {
+    let ad = field.parse().ok().and_then(AdId::new);
+    ad.ok_or(StoreError::Malformed("a total in redis"))
+}
+
+fn total_of(value: &Value) -> Result<u64, StoreError> {
+    value.as_u64().ok_or(StoreError::Malformed("a total in redis"))
 }
 
 fn push_totals(arguments: &mut Vec<String>, totals: &[(AdId, i64)]) {

@@ -6,10 +6,12 @@
     reason = "tests: what should have been true is said by the line itself"
 )]
 
+mod audit;
 mod counting;
 mod days;
 mod fences;
 mod harness;
 mod projection;
+mod rebuild;
 mod repair;
 mod schema;
