@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use click_store::{StoreError, offsets, within};
+use click_store::{StoreError, audit, offsets, within};
 use rdkafka::{
     Offset, TopicPartitionList,
     consumer::Consumer,
@@ -17,7 +17,7 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::{
     assignment::Assignment,
@@ -183,18 +183,24 @@ impl Counter {
     }
 
     /// Compares where reading stands with Postgres, and follows a `next_offset` that was put back;
-    /// and makes the tables of the coming days. What fails here is tried again at the next turn.
+    /// makes the tables of the coming days; and looks whether everything is accounted for. What fails
+    /// here is tried again at the next turn.
     async fn compare_positions(&mut self) {
         let pool = self.store.pool.clone();
         let reading = self.assignment.positions();
         let wanted: Vec<_> = reading.keys().map(|&it| self.names.at(it)).collect();
         let compared = within(COMPARE_LIMIT, async {
             self.store.days.ensure_ahead(&pool, DAYS_AHEAD).await?;
-            offsets::read(&pool, &wanted).await
+            let stored = offsets::read(&pool, &wanted).await?;
+            Ok((stored, audit::unaccounted(&pool, &wanted).await?))
         });
         let stored = match compared.await {
-            Ok(stored) => {
+            Ok((stored, unaccounted)) => {
                 self.postgres.ok();
+                // Once each time it changes: what is missing stays missing until somebody looks.
+                if self.metrics.unaccounted(unaccounted) != unaccounted && unaccounted != 0 {
+                    error!(unaccounted, "position, ledger and totals differ: run `adctl audit`");
+                }
                 stored
             }
             Err(error) => {

@@ -31,6 +31,7 @@ pub(crate) struct Metrics {
     partitions: Family<StageLabel, Gauge>,
     projection: Family<OutcomeLabel, Counter>,
     repairs: Counter,
+    unaccounted: Gauge,
 }
 
 #[derive(Clone, Debug, Eq, Hash, PartialEq, EncodeLabelSet)]
@@ -120,6 +121,7 @@ impl Metrics {
             partitions: Family::default(),
             projection: Family::default(),
             repairs: Counter::default(),
+            unaccounted: Gauge::default(),
         };
         metrics.start_at_zero();
         metrics.add_to(registry.sub_registry_with_prefix("consumer"));
@@ -203,6 +205,11 @@ impl Metrics {
             "Partitions that were written to Redis anew",
             self.repairs.clone(),
         );
+        registry.register(
+            "unaccounted_events",
+            "Offsets and events of this consumer's partitions on which position, ledger and totals differ; more than 0 needs somebody to look",
+            self.unaccounted.clone(),
+        );
     }
 
     pub(crate) fn counted(&self, kind: Kind, stored: i64, duplicates: i64, dead: i64) {
@@ -256,6 +263,11 @@ impl Metrics {
     pub(crate) fn repaired(&self) {
         self.repairs.inc();
     }
+
+    /// Notes how many events are unaccounted for, and returns how many were before.
+    pub(crate) fn unaccounted(&self, events: i64) -> i64 {
+        self.unaccounted.set(events)
+    }
 }
 
 #[cfg(test)]
@@ -286,6 +298,7 @@ mod tests {
             "consumer_partitions{stage=\"stopped\"}",
             "consumer_projection_updates_total{outcome=\"gap\"}",
             "consumer_projection_repairs_total",
+            "consumer_unaccounted_events",
             "consumer_batch_records_count",
             "consumer_transaction_seconds_count",
         ];

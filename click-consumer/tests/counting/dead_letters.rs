@@ -9,7 +9,7 @@ use rdkafka::{
     message::Headers,
 };
 
-use crate::harness::{Pipeline, event, event_at};
+use crate::harness::{Pipeline, event, event_at, eventually};
 
 /// A dead letter: its headers, and the record's key and value.
 type Letter = (BTreeMap<String, String>, Option<Vec<u8>>, Option<Vec<u8>>);
@@ -112,4 +112,60 @@ async fn a_value_that_postgres_refuses_is_isolated_and_the_rest_of_its_batch_cou
     assert_eq!(headers[dead::REASON], "refused");
     assert!(headers[dead::DETAIL].contains("not_13"), "{headers:?}");
     test.stop(consumer).await;
+}
+
+/// What is wrong with the server, or with our rights on it, is no fault of a record: it waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_with_postgres_kills_no_record() {
+    // Connection, transaction state, serialization, deadlock, rights, missing table, disk, memory,
+    // connections, limits, locks, shutdown, crash, start, time limit, input and output, corruption.
+    const STATES: [&str; 18] = [
+        "08006", "25006", "40001", "40P01", "42501", "42P01", "53100", "53200", "53300", "54000",
+        "55P03", "57P01", "57P02", "57P03", "57014", "58030", "XX000", "XX001",
+    ];
+    let mut test = Pipeline::new("trouble", 1).await;
+    test.execute(
+        "CREATE TABLE trouble (state text);
+         CREATE SEQUENCE tries;
+         CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$
+         DECLARE
+             sqlstate_now text := (SELECT state FROM trouble);
+         BEGIN
+             -- A sequence is not rolled back.
+             PERFORM nextval('tries');
+             IF sqlstate_now IS NOT NULL THEN
+                 RAISE EXCEPTION 'a test' USING ERRCODE = sqlstate_now;
+             END IF;
+             RETURN NEW;
+         END
+         $$;
+         CREATE TRIGGER fail BEFORE INSERT ON clicks FOR EACH ROW EXECUTE FUNCTION fail()",
+    )
+    .await;
+    let tries = "SELECT last_value FROM tries";
+    let consumer = test.start_consumer();
+
+    for (id, state) in (0..).zip(STATES) {
+        test.execute(&format!("INSERT INTO trouble VALUES ('{state}')")).await;
+        let before = test.number(tries).await;
+        test.send_clicks([id]).await;
+        eventually("it is tried again", async || test.number(tries).await >= before + 2).await;
+        test.execute("DELETE FROM trouble").await;
+        test.settle(id.cast_signed() + 1).await;
+    }
+
+    assert_eq!(test.number("SELECT sum(dead)::bigint FROM partition_ledger").await, 0);
+    assert_eq!(letters_there(&test), 0);
+    test.stop(consumer).await;
+}
+
+/// How many dead letters were ever written.
+fn letters_there(test: &Pipeline) -> i64 {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", &test.scope.stack.kafka_brokers)
+        .create()
+        .expect("a consumer");
+    let topics = test.scope.topics();
+    let ends = consumer.fetch_watermarks(topics.dead(), 0, Duration::from_mins(1));
+    ends.expect("Kafka answers").1
 }
