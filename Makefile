@@ -22,6 +22,7 @@ run: ## Build and run the whole pipeline, replay the sample, stay up until Ctrl-
 test: ## Run every test against real servers that are started for it
 	@scripts/install.sh --tests
 	@cargo build --workspace --bins
+	@cargo build -p click-consumer --features failpoints --bin click-consumer-failpoints
 	@"$(TARGET_DIR)/debug/local-stack" exec -- cargo test --workspace --all-targets
 	@cargo test --workspace --doc
 

@@ -14,6 +14,7 @@ use rdkafka::error::KafkaError;
 use crate::{
     batch::Batch,
     dead_letters::{DeadLetter, DeadLetters},
+    failpoint::{self, Point},
     metrics::Metrics,
     partition::{Partition, TopicNames},
     record::DeathReason,
@@ -70,6 +71,7 @@ impl BatchStore {
         // 1. The fence: next_offset moves from the batch's start to its end. Whoever else holds the
         //    same records now waits for us, and then finds its fence missing. A crash before COMMIT
         //    leaves everything as it was.
+        failpoint::reach(Point::BeforeFence);
         let fences = self.fences(batch);
         let transaction = match CountingTransaction::begin(&self.pool, &fences).await? {
             Begun::Open(transaction) => transaction,
@@ -96,6 +98,8 @@ impl BatchStore {
                 stored.entry(partition).or_default().push((it.ad, it.events));
             }
         }
+
+        failpoint::reach(Point::AfterInsert);
 
         // 4. Totals and ledger, from what came back as new.
         let counted: Vec<Counted> = batch
@@ -129,7 +133,9 @@ impl BatchStore {
 
         // 5. COMMIT. From its answer on the batch is counted, whatever happens to us: Redis is
         //    written anew by the partition's owner, Kafka's committed offset is only displayed.
+        failpoint::reach(Point::BeforeCommit);
         transaction.commit().await.map_err(Failure::InDoubt)?;
+        failpoint::reach(Point::AfterCommit);
         Ok(Outcome::Counted(counted))
     }
 

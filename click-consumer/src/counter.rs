@@ -23,6 +23,7 @@ use crate::{
     assignment::Assignment,
     batch::Batch,
     batch_store::{BatchStore, Counted, Failure, Outcome},
+    failpoint::{self, Point},
     kafka::KafkaConsumer,
     metrics::Metrics,
     partition::{Partition, TopicNames},
@@ -153,6 +154,7 @@ impl Counter {
             advances.push(advance);
         }
         self.projections.advance(advances);
+        failpoint::reach(Point::BeforeKafkaOffset);
         // Last, and for displays of lag alone.
         match self.consumer.store_offsets(&kafka_offsets) {
             // A partition of the batch was taken away meanwhile: its new owner shows its offset.

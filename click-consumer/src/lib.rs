@@ -15,6 +15,7 @@ mod config;
 mod counter;
 mod cursor;
 mod dead_letters;
+mod failpoint;
 mod kafka;
 mod metrics;
 mod partition;

@@ -25,6 +25,7 @@ use tracing::{debug, info, warn};
 
 use crate::{
     assignment::Assignment,
+    failpoint::{self, Point},
     metrics::{Metrics, Projected},
     partition::TopicNames,
 };
@@ -135,7 +136,12 @@ impl Projector {
     /// Sends one batch, all of its partitions at once; those where Redis stands elsewhere are
     /// repaired.
     async fn advance_all(&self, batch: Vec<Advance>) {
-        let sent = futures::future::join_all(batch.iter().map(|it| self.projection.advance(it)));
+        let sent = futures::future::join_all(batch.iter().map(async |it| {
+            let outcome = self.projection.advance(it).await;
+            // Some of the scripts have run now, and others may be under way.
+            failpoint::reach(Point::DuringRedis);
+            outcome
+        }));
         let mut elsewhere = Vec::new();
         for (advance, outcome) in batch.iter().zip(sent.await) {
             let (projected, repair) = match outcome {
