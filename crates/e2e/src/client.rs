@@ -29,8 +29,12 @@ impl Client {
 
     /// A client with an address of its own: everything in 127.0.0.0/8 is this machine.
     pub fn at(address: Ipv4Addr) -> Self {
-        let builder = reqwest::Client::builder().local_address(Some(address.into()));
-        Self(builder.timeout(TIMEOUT).no_proxy().build().expect("a client"))
+        Self::build(address, TIMEOUT)
+    }
+
+    /// A client that does not wait for an answer for longer than this.
+    pub fn with_timeout(timeout: Duration) -> Self {
+        Self::build(Ipv4Addr::LOCALHOST, timeout)
     }
 
     /// A request that is yet to be sent, see [`Answer::to`].
@@ -55,6 +59,11 @@ impl Client {
     /// Posts JSON to a server that may be away, or go while it answers.
     pub async fn try_post(&self, url: &str, body: &Value) -> Option<Answer> {
         Answer::if_any(self.0.post(url).json(body)).await
+    }
+
+    fn build(address: Ipv4Addr, timeout: Duration) -> Self {
+        let builder = reqwest::Client::builder().local_address(Some(address.into()));
+        Self(builder.timeout(timeout).no_proxy().build().expect("a client"))
     }
 }
 

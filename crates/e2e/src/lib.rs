@@ -24,6 +24,8 @@
 //!   `target/e2e-logs`;
 //! - [`Client`], [`Load`] and [`Watch`]: events over HTTP, one by one or many at once, and somebody
 //!   who looks whether a number ever goes down;
+//! - [`Proxy`] breaks a link, [`Observer`] watches while things break, and `Pipeline::check` holds what
+//!   players were told against what is stored (the tests in `tests/faults`);
 //! - [`until`] and its kin wait for a condition, never for time to pass;
 //! - [`settings`]: the table of settings in the README.
 //!
@@ -33,12 +35,17 @@
 
 #![expect(clippy::missing_panics_doc, reason = "every helper panics where a test should fail")]
 
+mod check;
 mod client;
 mod counts;
+pub mod kafka;
 mod load;
+mod observer;
 mod pipeline;
 mod ports;
+pub mod postgres;
 mod process;
+mod proxy;
 pub mod redis;
 mod sample;
 mod service;
@@ -49,13 +56,16 @@ mod wait;
 mod watch;
 
 pub use crate::{
+    check::CAUGHT_UP_WITHIN,
     client::{Answer, Client, click},
     counts::{AdCounts, Counts},
-    load::{Load, Sent},
+    load::{Load, Players, Sent},
+    observer::{Observed, Observer},
     pipeline::{Pipeline, Services},
     process::Process,
+    proxy::{Link, Proxy, Request},
     sample::Sample,
     service::{Program, Service},
-    wait::{LIMIT, until, until_equal},
+    wait::{LIMIT, let_last, until, until_equal, until_within},
     watch::{Watch, Watched},
 };

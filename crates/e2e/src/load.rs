@@ -6,12 +6,12 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::{
     task::JoinSet,
-    time::{MissedTickBehavior, interval},
+    time::{MissedTickBehavior, interval, sleep},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -21,32 +21,82 @@ use crate::{
     wait::until,
 };
 
-/// Each player posts this often: together enough to keep every part busy on two cores.
-const EVERY: Duration = Duration::from_millis(10);
+/// Clicks that a player posts at most: more would fill the memory of a test that hangs.
+const MAX_CLICKS: u64 = 100_000;
 
-/// Several players that post clicks until they are stopped, none of them twice.
+/// How players behave.
+#[derive(Clone, Copy, Debug)]
+pub struct Players {
+    pub count: u64,
+    /// Between two clicks of one player.
+    pub every: Duration,
+    /// How often a click is posted at most while it is not answered, or answered with 503.
+    pub tries: u32,
+    /// How long a player waits for an answer.
+    pub patience: Duration,
+}
+
+/// Several players that post clicks until they are stopped.
 #[derive(Debug)]
 pub struct Load {
     stop: CancellationToken,
-    players: JoinSet<BTreeMap<String, Option<u16>>>,
+    players: JoinSet<Sent>,
     accepted: Arc<AtomicU64>,
 }
 
-/// What became of each click, by its event id; `None` where no answer came.
-#[derive(Debug)]
-pub struct Sent(pub BTreeMap<String, Option<u16>>);
+/// What became of each click.
+#[derive(Debug, Default)]
+pub struct Sent {
+    /// The answer, by the click's event id; `None` where a try had no answer, and none was a success.
+    pub outcomes: BTreeMap<String, Option<u16>>,
+    /// The longest that a player waited for one answer.
+    pub slowest: Duration,
+}
+
+impl Default for Players {
+    /// Together enough to keep every part busy on two cores; they post each click once.
+    fn default() -> Self {
+        Self {
+            count: 4,
+            every: Duration::from_millis(10),
+            tries: 1,
+            patience: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Players {
+    /// Players that post again what was not answered, as real ones do.
+    pub fn persistent() -> Self {
+        Self { tries: 5, ..Self::default() }
+    }
+}
 
 impl Load {
-    /// Begins to post to the `url` of `/ads/click`.
+    /// Begins to post to the `url` of `/ads/click`, each click once.
     pub fn start(url: &str, players: u64) -> Self {
+        Self::of(Players { count: players, ..Players::default() }, url)
+    }
+
+    /// The same with players of another behaviour.
+    pub fn of(players: Players, url: &str) -> Self {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let mut load = Self {
             stop: CancellationToken::new(),
             players: JoinSet::new(),
             accepted: Arc::default(),
         };
-        for player in 0..players {
-            let (url, stop) = (url.to_owned(), load.stop.clone());
-            load.players.spawn(play(player, url, stop, Arc::clone(&load.accepted)));
+        for player in 0..players.count {
+            let player = Player {
+                name: format!("load-{number}-player-{player}"),
+                behaviour: players,
+                http: Client::with_timeout(players.patience),
+                url: url.to_owned(),
+                accepted: Arc::clone(&load.accepted),
+                sent: Sent::default(),
+            };
+            load.players.spawn(player.play(load.stop.clone()));
         }
         load
     }
@@ -65,46 +115,92 @@ impl Load {
     /// Stops when every click that is under way has its answer, or has none to come.
     pub async fn stop(mut self) -> Sent {
         self.stop.cancel();
-        let mut sent = BTreeMap::new();
+        let mut sent = Sent::default();
         while let Some(ended) = self.players.join_next().await {
-            sent.extend(ended.expect("a player that does not panic"));
+            let ended = ended.expect("a player that does not panic");
+            sent.outcomes.extend(ended.outcomes);
+            sent.slowest = sent.slowest.max(ended.slowest);
         }
-        Sent(sent)
+        sent
     }
 }
 
 impl Sent {
-    /// Event ids of the clicks that were answered with success.
+    /// Event ids of the clicks that were answered with success: each of them counts.
     pub fn accepted(&self) -> BTreeSet<String> {
-        self.0.iter().filter(|(_, status)| **status == Some(200)).map(|it| it.0.clone()).collect()
+        self.ids(|status| status == Some(200))
+    }
+
+    /// Event ids of the clicks that may be there: accepted, or without an answer, or refused with a
+    /// 503, which says no more than that sending it again is safe.
+    pub fn possible(&self) -> BTreeSet<String> {
+        self.ids(|status| matches!(status, None | Some(200 | 503)))
+    }
+
+    /// How many clicks have no answer.
+    pub fn unanswered(&self) -> usize {
+        self.outcomes.values().filter(|it| it.is_none()).count()
     }
 
     /// The answers that were not success.
     pub fn other_answers(&self) -> BTreeSet<u16> {
-        self.0.values().flatten().copied().filter(|it| *it != 200).collect()
+        self.outcomes.values().flatten().copied().filter(|it| *it != 200).collect()
+    }
+
+    fn ids(&self, which: impl Fn(Option<u16>) -> bool) -> BTreeSet<String> {
+        self.outcomes.iter().filter(|it| which(*it.1)).map(|it| it.0.clone()).collect()
     }
 }
 
-async fn play(
-    player: u64,
+struct Player {
+    name: String,
+    behaviour: Players,
+    http: Client,
     url: String,
-    stop: CancellationToken,
     accepted: Arc<AtomicU64>,
-) -> BTreeMap<String, Option<u16>> {
-    let http = Client::new();
-    let mut ticks = interval(EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut sent = BTreeMap::new();
-    // A request that is under way is never dropped: its answer is what the test is about.
-    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-        let number = sent.len() as u64;
-        let id = format!("player-{player}-{number}");
-        let answer = http.try_post(&url, &click(number % sample::ADS + 1, &id)).await;
-        let status = answer.map(|it| it.status);
-        if status == Some(200) {
-            accepted.fetch_add(1, Ordering::Relaxed);
+    sent: Sent,
+}
+
+impl Player {
+    async fn play(mut self, stop: CancellationToken) -> Sent {
+        let mut ticks = interval(self.behaviour.every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        for number in 0..MAX_CLICKS {
+            if stop.run_until_cancelled(ticks.tick()).await.is_none() {
+                break;
+            }
+            let id = format!("{}-{number}", self.name);
+            // A request that is under way is never dropped: its answer is what the test is about.
+            let outcome = self.post(number % sample::ADS + 1, &id, &stop).await;
+            if outcome == Some(200) {
+                self.accepted.fetch_add(1, Ordering::Relaxed);
+            }
+            self.sent.outcomes.insert(id, outcome);
         }
-        sent.insert(id, status);
+        self.sent
     }
-    sent
+
+    /// Posts one click, the same each time: its time and its id are made once.
+    async fn post(&mut self, ad: u64, id: &str, stop: &CancellationToken) -> Option<u16> {
+        /// Between two tries of one click.
+        const PAUSE: Duration = Duration::from_millis(200);
+        let body = click(ad, id);
+        let mut unanswered = false;
+        for attempt in 1.. {
+            let started = Instant::now();
+            let answer = self.http.try_post(&self.url, &body).await;
+            self.sent.slowest = self.sent.slowest.max(started.elapsed());
+            let status = answer.map(|it| it.status);
+            unanswered |= status.is_none();
+            let again = matches!(status, None | Some(503));
+            if !again {
+                return status;
+            }
+            if attempt >= self.behaviour.tries || stop.is_cancelled() {
+                return if unanswered { None } else { status };
+            }
+            sleep(PAUSE).await;
+        }
+        None
+    }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use click_store::{Pool, Projection, Redis, RedisLimits};
-use local_stack::testing::{Scope, stack};
+use local_stack::testing::{Scope, TestStack, stack};
 
 use crate::{
     client::Client,
@@ -26,6 +26,7 @@ pub struct Pipeline {
     pub(crate) scope: Scope,
     pub(crate) pool: Pool,
     pub(crate) projection: Projection,
+    database_url: String,
     environment: Vec<(String, String)>,
     logs: PathBuf,
     /// Processes that were started, which numbers their logs.
@@ -43,19 +44,24 @@ pub struct Services {
 impl Pipeline {
     /// Makes a pipeline; `name` is that of its folder of logs.
     pub async fn new(name: &str) -> Self {
-        let stack = stack();
-        Self::with_redis(name, &stack.redis_url).await
+        Self::on(name, stack()).await
     }
 
     /// The same with another Redis than that of the stack: one that the test may stop or flush.
     pub async fn with_redis(name: &str, redis_url: &str) -> Self {
-        let scope = stack().scope(name);
+        Self::on(name, TestStack { redis_url: redis_url.to_owned(), ..stack() }).await
+    }
+
+    /// The same on any servers.
+    pub async fn on(name: &str, stack: TestStack) -> Self {
+        let scope = stack.scope(name);
+        let redis_url = scope.stack.redis_url.as_str();
         let database_url = scope.create_database().await;
         scope.create_pipeline_topics().await;
 
         let pool = click_store::pool(&database_url.as_str().into(), "e2e", POSTGRES_CONNECTIONS);
         let limits = RedisLimits { command: LIMIT };
-        let redis = Redis::connect(&redis_url.into(), &scope.redis_prefix, limits);
+        let redis = Redis::connect(&redis_url.to_owned().into(), &scope.redis_prefix, limits);
         let environment = [
             ("KAFKA_BROKERS", scope.stack.kafka_brokers.as_str()),
             ("DATABASE_URL", &database_url),
@@ -76,6 +82,7 @@ impl Pipeline {
             environment: environment.map(|(name, it)| (name.to_owned(), it.to_owned())).to_vec(),
             logs: new_log_folder(name),
             started: AtomicU32::new(0),
+            database_url,
             scope,
         };
         assert_eq!(pipeline.adctl(&["migrate"]).exit_code().await, 0);
@@ -99,6 +106,30 @@ impl Pipeline {
         let settings = settings.iter().map(|&(name, value)| (name.to_owned(), value.to_owned()));
         command.environment.extend(settings);
         Service::spawn(program, command, self.http.clone())
+    }
+
+    /// Starts a consumer that dies, as if by `kill -9`, when it comes to the step of counting that is
+    /// called `point` for the `nth` time (from 1); it belongs to a group of its own.
+    ///
+    /// Kafka misses a killed member for 10 s, and would give its partitions to nobody until then.
+    /// Another group begins at once, and at the same place: Postgres says where.
+    pub fn spawn_doomed(&self, point: &str, nth: u32) -> Service {
+        let mut command = self.command("click-consumer-failpoints", &[]);
+        let group =
+            format!("{}-{}", self.scope.consumer_group, self.started.load(Ordering::Relaxed));
+        let failpoint = format!("{point}={}*off->return", nth - 1);
+        for (name, value) in [("FAILPOINTS", failpoint), ("CONSUMER_GROUP", group)] {
+            command.environment.push((name.to_owned(), value));
+        }
+        // Small batches: more of them, so more deaths at different moments.
+        command.environment.push(("BATCH_MAX_EVENTS".to_owned(), "20".to_owned()));
+        Service::spawn(Program::Consumer, command, self.http.clone())
+    }
+
+    /// `DATABASE_URL` of this pipeline, through a proxy at this port where one is given.
+    pub fn database_url(&self, port: u16) -> String {
+        let (_, database) = self.database_url.rsplit_once('/').expect("a url with a database");
+        format!("postgres://ads@127.0.0.1:{port}/{database}")
     }
 
     /// Starts the three services side by side, and waits until they are ready.

@@ -78,8 +78,17 @@ impl Process {
 
     /// Asks it to stop, and does not wait: see [`exit_code`](Self::exit_code).
     pub fn terminate(&self) {
-        let pid = Pid::from_raw(self.child.id().cast_signed());
-        kill(pid, Signal::SIGTERM).expect("it is there: nobody has waited for it");
+        self.signal(Signal::SIGTERM);
+    }
+
+    /// Stops it where it is; it keeps its connections, and says nothing on them.
+    pub fn freeze(&self) {
+        self.signal(Signal::SIGSTOP);
+    }
+
+    /// Lets it go on after [`freeze`](Self::freeze).
+    pub fn thaw(&self) {
+        self.signal(Signal::SIGCONT);
     }
 
     /// How it ended, if it has.
@@ -90,6 +99,11 @@ impl Process {
     /// Waits until it ends, and returns its exit code; for a signal, 128 and its number.
     pub async fn exit_code(mut self) -> i32 {
         self.ended().await
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.child.id().cast_signed());
+        kill(pid, signal).expect("it is there: nobody has waited for it");
     }
 
     pub(crate) async fn ended(&mut self) -> i32 {

@@ -89,6 +89,16 @@ impl Service {
         self.process.terminate();
     }
 
+    /// Stops it where it is; it keeps its connections, and says nothing on them.
+    pub fn freeze(&self) {
+        self.process.freeze();
+    }
+
+    /// Lets it go on after [`freeze`](Self::freeze).
+    pub fn thaw(&self) {
+        self.process.thaw();
+    }
+
     /// Waits until it has ended, and returns its exit code.
     pub async fn exit_code(&mut self) -> i32 {
         self.process.ended().await

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use click_store::totals;
+use click_store::{Pool, StoreError, totals};
 use proto_schemas::Kind;
 
 use crate::{
@@ -74,6 +74,12 @@ impl Pipeline {
         client.query_one(sql, &[]).await.expect("a number").get(0)
     }
 
+    /// Runs one statement.
+    pub async fn execute(&self, sql: &str) {
+        let client = self.pool.get().await.expect("a connection");
+        client.batch_execute(sql).await.expect(sql);
+    }
+
     /// Counts the rows of Postgres themselves.
     pub async fn rows(&self) -> Counts {
         let client = self.pool.get().await.expect("a connection");
@@ -90,7 +96,7 @@ impl Pipeline {
 
     /// The totals in Postgres.
     pub async fn totals(&self) -> Counts {
-        Counts::of_snapshot(&totals::snapshot(&self.pool).await.expect("a snapshot"))
+        totals_of(&self.pool).await.expect("a snapshot")
     }
 
     /// The counters in Redis; `None` where a reader would not believe them.
@@ -123,4 +129,9 @@ impl Pipeline {
         let sql = format!("SELECT replace(dedup_key::text, '-', '') FROM {table}");
         client.query(&sql, &[]).await.expect("selected").iter().map(|row| row.get(0)).collect()
     }
+}
+
+/// The totals in Postgres, which may be away.
+pub(crate) async fn totals_of(pool: &Pool) -> Result<Counts, StoreError> {
+    totals::snapshot(pool).await.map(|it| Counts::of_snapshot(&it))
 }

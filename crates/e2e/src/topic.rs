@@ -9,7 +9,10 @@ use proto_schemas::{
 };
 use rdkafka::{
     ClientConfig, Message as _, Offset, TopicPartitionList,
+    admin::{AdminClient, AdminOptions, NewPartitions},
+    client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer as _},
+    producer::{FutureProducer, FutureRecord},
 };
 
 use crate::{pipeline::Pipeline, wait::LIMIT};
@@ -23,14 +26,44 @@ impl Pipeline {
     }
 }
 
+impl Pipeline {
+    /// Puts bytes on the topic of clicks that no version of this project ever wrote.
+    pub async fn send_garbage(&self, records: u32) {
+        let producer: FutureProducer = ClientConfig::new()
+            .set("bootstrap.servers", &self.scope.stack.kafka_brokers)
+            .create()
+            .expect("a producer");
+        let (topics, mut bytes) = (self.scope.topics(), [0xff; 40]);
+        for number in 0..records {
+            bytes[1..5].copy_from_slice(&number.to_be_bytes());
+            let key = number.to_be_bytes();
+            let record = FutureRecord::to(topics.of(Kind::Click)).key(&key).payload(&bytes[..]);
+            producer.send(record, LIMIT).await.expect("acknowledged");
+        }
+    }
+
+    /// Gives the topic of clicks this many partitions in all.
+    pub async fn add_partitions(&self, partitions: usize) {
+        let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
+            .set("bootstrap.servers", &self.scope.stack.kafka_brokers)
+            .create()
+            .expect("an admin client");
+        let topics = self.scope.topics();
+        let more = NewPartitions::new(topics.of(Kind::Click), partitions);
+        let answer = admin.create_partitions([&more], &AdminOptions::new()).await;
+        assert!(answer.expect("an answer").iter().all(Result::is_ok), "partitions are added");
+    }
+}
+
 /// How many records both topics have together.
 pub(crate) async fn end(scope: &Scope) -> i64 {
     let scope = scope.clone();
     let end = tokio::task::spawn_blocking(move || {
         let consumer = consumer(&scope);
+        let topics = scope.topics();
         Kind::ALL
             .into_iter()
-            .map(|kind| end_of(&consumer, scope.topics().of(kind), PARTITIONS))
+            .map(|kind| end_of(&consumer, topics.of(kind), partitions(&consumer, topics.of(kind))))
             .sum()
     });
     end.await.expect("Kafka answers")
@@ -70,6 +103,13 @@ fn consumer(scope: &Scope) -> BaseConsumer {
         .set("enable.auto.commit", "false")
         .create()
         .expect("a consumer")
+}
+
+/// How many partitions a topic has now: a test may have added some.
+fn partitions(consumer: &BaseConsumer, topic: &str) -> i32 {
+    let metadata = consumer.fetch_metadata(Some(topic), LIMIT).expect("metadata");
+    let partitions = metadata.topics()[0].partitions().len();
+    i32::try_from(partitions).expect("few")
 }
 
 fn end_of(consumer: &BaseConsumer, topic: &str, partitions: i32) -> i64 {

@@ -15,12 +15,28 @@ pub const LIMIT: Duration = Duration::from_secs(90);
 pub(crate) const POLL: Duration = Duration::from_millis(20);
 
 /// Waits until `condition` holds.
-pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+pub async fn until(what: &str, condition: impl AsyncFnMut() -> bool) {
+    until_within(LIMIT, what, condition).await;
+}
+
+/// The same with a limit of its own, where how long it takes is part of what is tested.
+pub async fn until_within(
+    limit: Duration,
+    what: &str,
+    mut condition: impl AsyncFnMut() -> bool,
+) -> Duration {
     let started = Instant::now();
     while !condition().await {
-        assert!(started.elapsed() < LIMIT, "waited {LIMIT:?} in vain until {what}");
+        assert!(started.elapsed() < limit, "waited {limit:?} in vain until {what}");
         sleep(POLL).await;
     }
+    started.elapsed()
+}
+
+/// Lets a fault last: one that is defined by its duration, such as a process frozen for longer than
+/// its session may be silent. Nothing else in a test waits for time to pass.
+pub async fn let_last(fault: Duration) {
+    sleep(fault).await;
 }
 
 /// Waits until `look` sees `expected`; says what it saw last where it never does.

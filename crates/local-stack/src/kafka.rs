@@ -44,7 +44,9 @@ impl Recipe for KafkaRecipe {
         std::fs::create_dir_all(&place.data)
             .map_err(StartError::file("folder could not be made", &place.data))?;
 
-        let files = properties::write(&place.data, port, controller_port)?;
+        let advertised = place.advertised.unwrap_or(port);
+        let ports = properties::Ports { listen: port, advertised, controller: controller_port };
+        let files = properties::write(&place.data, ports)?;
         let java = java(&libs, &files.log4j, place.durable)?;
         if !files.log_dir.join("meta.properties").exists() {
             format(&java, &files.server)?;

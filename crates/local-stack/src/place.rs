@@ -34,6 +34,8 @@ pub struct Place {
     pub(crate) log: PathBuf,
     pub(crate) port: Port,
     pub(crate) durable: bool,
+    /// The port that clients are told, where it is another.
+    pub(crate) advertised: Option<u16>,
     /// Keeps a temporary folder for as long as somebody uses it.
     _temporary: Option<Arc<TempDir>>,
 }
@@ -41,7 +43,14 @@ pub struct Place {
 impl Place {
     /// A place that outlives the server: data is there again at the next start.
     pub fn lasting(data: impl Into<PathBuf>, log: impl Into<PathBuf>, port: Port) -> Self {
-        Self { data: data.into(), log: log.into(), port, durable: true, _temporary: None }
+        Self {
+            data: data.into(),
+            log: log.into(),
+            port,
+            durable: true,
+            advertised: None,
+            _temporary: None,
+        }
     }
 
     /// A folder of its own, on a free port, removed together with the server.
@@ -58,6 +67,7 @@ impl Place {
             log: folder.path().join(format!("{name}.log")),
             port: Port::Free,
             durable: false,
+            advertised: None,
             _temporary: Some(Arc::clone(folder)),
         }
     }
@@ -66,6 +76,13 @@ impl Place {
     #[must_use]
     pub fn with_port(mut self, port: Port) -> Self {
         self.port = port;
+        self
+    }
+
+    /// The same place behind a proxy: Kafka tells its clients to come to this port instead.
+    #[must_use]
+    pub fn advertising(mut self, port: u16) -> Self {
+        self.advertised = Some(port);
         self
     }
 

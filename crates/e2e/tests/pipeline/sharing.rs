@@ -31,7 +31,7 @@ async fn two_consumers_share_the_partitions_and_nothing_is_lost_when_one_leaves(
 
     assert_eq!(sent.other_answers(), BTreeSet::new());
     let counts = pipeline.settle_with_api(&services.analytics).await;
-    assert_eq!(counts.total(Kind::Click), sent.0.len() as u64);
+    assert_eq!(counts.total(Kind::Click), sent.outcomes.len() as u64);
     assert_eq!(pipeline.stored_event_ids().await, sent.accepted());
 }
 

@@ -26,7 +26,7 @@ async fn an_ingest_service_that_is_terminated_has_kept_what_it_answered() {
     let (stored, accepted) = (pipeline.stored_event_ids().await, sent.accepted());
     assert!(accepted.is_subset(&stored), "lost: {:?}", accepted.difference(&stored));
     // One whose connection broke may be there all the same.
-    let posted: BTreeSet<_> = sent.0.into_keys().collect();
+    let posted: BTreeSet<_> = sent.outcomes.into_keys().collect();
     assert!(stored.is_subset(&posted), "made up: {:?}", stored.difference(&posted));
 }
 

@@ -7,32 +7,40 @@ use crate::StartError;
 
 const LOG4J: &str = include_str!("../../kafka/log4j2.properties");
 
+/// Where the broker listens, where it tells its clients to go, and where its controller is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ports {
+    pub(super) listen: u16,
+    pub(super) advertised: u16,
+    pub(super) controller: u16,
+}
+
 /// Writes the broker's configuration, anew at each start, since its ports may differ.
-pub(super) fn write(data: &Path, port: u16, controller_port: u16) -> Result<Files, StartError> {
+pub(super) fn write(data: &Path, ports: Ports) -> Result<Files, StartError> {
     let files = Files {
         server: data.join("server.properties"),
         log4j: data.join("log4j2.properties"),
         log_dir: data.join("logs"),
     };
-    for (path, text) in [
-        (&files.server, server(&files.log_dir, port, controller_port)),
-        (&files.log4j, LOG4J.to_owned()),
-    ] {
+    for (path, text) in
+        [(&files.server, server(&files.log_dir, ports)), (&files.log4j, LOG4J.to_owned())]
+    {
         std::fs::write(path, text)
             .map_err(StartError::file("configuration could not be written", path))?;
     }
     Ok(files)
 }
 
-fn server(log_dir: &Path, port: u16, controller_port: u16) -> String {
+fn server(log_dir: &Path, ports: Ports) -> String {
+    let Ports { listen, advertised, controller } = ports;
     format!(
         "# Written at each start: change crates/local-stack/src/kafka/properties.rs instead.
 process.roles=broker,controller
 node.id=1
-controller.quorum.voters=1@127.0.0.1:{controller_port}
+controller.quorum.voters=1@127.0.0.1:{controller}
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners=PLAINTEXT://127.0.0.1:{listen},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{advertised}
 log.dirs={log_dir}
 
 # Topics are made on purpose, never by a misspelt name.
