@@ -1,0 +1,51 @@
+//! Rows 1 and 2: ingest killed, and stopped, under load.
+
+use std::collections::BTreeSet;
+
+use e2e::{Load, Observer, Pipeline, Players};
+
+#[tokio::test]
+async fn an_ingest_killed_20_times_under_load_has_kept_every_click_it_accepted() {
+    let pipeline = Pipeline::new("faultkillingest").await;
+    let mut services = pipeline.start_all().await;
+    let observer = Observer::start(&pipeline, Some(&services.analytics));
+    let once = Load::start(&services.ingest.url("/ads/click"), 4);
+    let again = Load::of(Players::persistent(), &services.ingest.url("/ads/click"));
+
+    for _ in 0..20 {
+        once.until_accepted(20).await;
+        services.ingest.kill_9();
+        services.ingest.restart();
+    }
+    services.ingest.ready().await;
+    again.until_accepted(20).await;
+    let sent = [once.stop().await, again.stop().await];
+
+    assert!(sent[0].unanswered() > 0, "some were killed while they waited");
+    pipeline.check(&sent, Some(&services.analytics)).await;
+    assert!(observer.stop().await.compared > 0);
+}
+
+#[tokio::test]
+async fn an_ingest_stopped_5_times_under_load_answers_what_it_has_begun_and_keeps_it() {
+    let pipeline = Pipeline::new("faultstopingest").await;
+    let mut services = pipeline.start_all().await;
+    let observer = Observer::start(&pipeline, Some(&services.analytics));
+    let load = Load::of(Players::persistent(), &services.ingest.url("/ads/click"));
+
+    for _ in 0..5 {
+        load.until_accepted(50).await;
+        services.ingest.terminate();
+        assert_eq!(services.ingest.exit_code().await, 0);
+        services.ingest.restart();
+        services.ingest.ready().await;
+    }
+    load.until_accepted(50).await;
+    let sent = load.stop().await;
+
+    assert_eq!(sent.other_answers(), BTreeSet::new(), "who is answered at all has succeeded");
+    // A click is posted again until it is answered: with this patience each of them is.
+    assert_eq!(sent.unanswered(), 0);
+    pipeline.check(&[sent], Some(&services.analytics)).await;
+    assert!(observer.stop().await.compared > 0);
+}

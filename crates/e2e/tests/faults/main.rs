@@ -1,0 +1,7 @@
+//! The fault matrix of docs/GUARANTEES.md: something breaks under load, and every click counts once.
+//!
+//! Each test ends with `Pipeline::check`, which holds what the players were told against what is
+//! stored. A row of the matrix is a file or a part of one, see the table there.
+
+mod broker_faults;
+mod ingest_killed;
