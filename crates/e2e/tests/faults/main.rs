@@ -4,4 +4,5 @@
 //! stored. A row of the matrix is a file or a part of one, see the table there.
 
 mod broker_faults;
+mod consumer_killed;
 mod ingest_killed;
