@@ -5,4 +5,5 @@
 
 mod broker_faults;
 mod consumer_killed;
+mod consumer_zombie;
 mod ingest_killed;
