@@ -7,3 +7,4 @@ mod broker_faults;
 mod consumer_killed;
 mod consumer_zombie;
 mod ingest_killed;
+mod postgres_faults;
