@@ -8,3 +8,4 @@ mod consumer_killed;
 mod consumer_zombie;
 mod ingest_killed;
 mod postgres_faults;
+mod replies_lost;
