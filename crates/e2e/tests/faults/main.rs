@@ -8,4 +8,5 @@ mod consumer_killed;
 mod consumer_zombie;
 mod ingest_killed;
 mod postgres_faults;
+mod redis_faults;
 mod replies_lost;
