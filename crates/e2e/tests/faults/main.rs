@@ -8,5 +8,6 @@ mod consumer_killed;
 mod consumer_zombie;
 mod ingest_killed;
 mod postgres_faults;
+mod rebalances;
 mod redis_faults;
 mod replies_lost;
