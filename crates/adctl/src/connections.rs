@@ -153,6 +153,15 @@ impl RedisAt {
         Redis::connect(&self.redis_url, &self.redis_prefix, limits)
     }
 
+    /// Says what a failure to reach Redis means for the operator.
+    pub(crate) fn unreachable(&self, error: &dyn std::error::Error) -> anyhow::Error {
+        anyhow!(
+            "Redis at {} does not answer ({error}): is it running? `make run` starts one, and \
+             REDIS_URL names another",
+            self.server()
+        )
+    }
+
     /// Where it is, without the password.
     pub(crate) fn server(&self) -> String {
         server(&self.redis_url).unwrap_or_else(|| "REDIS_URL".to_owned())

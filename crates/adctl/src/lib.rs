@@ -7,11 +7,16 @@ use service_kit::shutdown::Signals;
 use tokio_util::sync::CancellationToken;
 
 mod ads;
+mod audit;
 mod connections;
 mod csv_file;
+mod dead;
 mod epoch;
+mod event_json;
 mod migrate;
 mod output;
+mod progress;
+mod rebuild;
 pub mod replay;
 mod tap;
 mod topics;
@@ -22,7 +27,7 @@ const INTERRUPTED: u8 = 130;
 /// How long a blocking call that nobody waits for any more may hold up the end of the process.
 const END_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// Registers ads, replays traffic, and looks into the pipeline
+/// Registers ads, replays traffic, checks that every event is accounted for, and mends what is not
 ///
 /// Without settings it talks to what `make run` starts.
 #[derive(Debug, Parser)]
@@ -36,7 +41,9 @@ const END_TIMEOUT: Duration = Duration::from_millis(100);
         --target-url https://example.com/35\n  \
         adctl replay data/open-bandit-bts-men.csv --rate 500\n  \
         adctl tap click --from-beginning --count 3\n  \
-        adctl topics create --replication 3\n\n\
+        adctl topics create --replication 3\n  \
+        adctl audit\n  \
+        adctl dead list --reason unknown_ad\n\n\
         `adctl help COMMAND` says more about each."
 )]
 pub struct Cli {
@@ -55,6 +62,11 @@ enum Command {
     Migrate(migrate::Migrate),
     #[command(subcommand)]
     Epoch(epoch::Command),
+    Audit(audit::Audit),
+    #[command(subcommand)]
+    Dead(dead::Command),
+    #[command(subcommand)]
+    Rebuild(rebuild::Command),
 }
 
 /// Does what the command line says, and returns the code to end with.
@@ -86,6 +98,9 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Topics(command) => command.run().await?,
         Command::Migrate(migrate) => migrate.run().await?,
         Command::Epoch(command) => command.run().await?,
+        Command::Audit(audit) => return Ok(audit.run().await),
+        Command::Dead(command) => return command.run().await,
+        Command::Rebuild(command) => return command.run().await,
     }
     Ok(ExitCode::SUCCESS)
 }

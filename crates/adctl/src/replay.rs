@@ -13,7 +13,6 @@ use crate::{INTERRUPTED, output};
 mod expected;
 mod pace;
 mod post;
-mod progress;
 mod rows;
 mod run;
 mod summary;

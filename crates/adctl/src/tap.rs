@@ -152,7 +152,10 @@ impl EventKind {
 }
 
 /// Says once what is wrong where librdkafka tries again by itself; fails where it cannot help.
-fn note_trouble(error: KafkaError, said: &mut Option<RDKafkaErrorCode>) -> anyhow::Result<()> {
+pub(crate) fn note_trouble(
+    error: KafkaError,
+    said: &mut Option<RDKafkaErrorCode>,
+) -> anyhow::Result<()> {
     use RDKafkaErrorCode as Code;
     match error.rdkafka_error_code() {
         Some(
@@ -173,7 +176,7 @@ fn note_trouble(error: KafkaError, said: &mut Option<RDKafkaErrorCode>) -> anyho
     }
 }
 
-fn missing(topic: &str) -> anyhow::Error {
+pub(crate) fn missing(topic: &str) -> anyhow::Error {
     anyhow!(
         "topic {topic} is not there: `make run` makes the topics of the local stack, `adctl topics \
          create` those of any other Kafka (and TOPIC_PREFIX names another pipeline)"

@@ -7,12 +7,13 @@ use proto_schemas::Kind;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use crate::progress::Progress;
+
 use super::{
     Ending, Replay,
     expected::{PerAd, total},
     pace::Pace,
     post::Poster,
-    progress::Progress,
     rows::{Row, Rows},
     summary::{Retries, Summary},
 };
@@ -36,7 +37,7 @@ pub(super) async fn run(
     let retries = Retries::default();
     let poster = Poster::new(&replay.ingest, replay.concurrency, &retries)?;
     let mut summary = Summary::new(total(counts));
-    let mut progress = Progress::new(summary.progress().1);
+    let mut progress = Progress::new("events", summary.progress().1);
     let begun = Instant::now();
     let mut last_settled = begun;
     let mut ticks = interval(TICK);

@@ -1,9 +1,11 @@
 //! One record as one line of JSON.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use proto_schemas::{AdEvent, EventId, Timestamp, UserAgent, headers::rfc3339};
+use proto_schemas::{AdEvent, Timestamp, headers::rfc3339};
 use rdkafka::{Message, message::BorrowedMessage};
 use serde::Serialize;
+
+use crate::event_json::EventJson;
 
 /// Renders a record: the event in it, or why there is none.
 pub(super) fn render(record: &BorrowedMessage<'_>) -> serde_json::Result<String> {
@@ -13,16 +15,7 @@ pub(super) fn render(record: &BorrowedMessage<'_>) -> serde_json::Result<String>
             partition: record.partition(),
             offset: record.offset(),
             kafka_timestamp: kafka_timestamp(record),
-            dedup_key: event.dedup_key.to_string(),
-            dedup_time: rfc3339(event.dedup_time.timestamp()),
-            kind: event.kind.as_str(),
-            ad_id: event.ad_id.get(),
-            occurred_at: rfc3339(event.occurred_at),
-            received_at: rfc3339(event.received_at),
-            address: event.address.map(|it| it.to_string()),
-            playback_ms: event.playback_ms,
-            event_id: event.event_id.as_ref().map(EventId::as_str),
-            user_agent: event.user_agent.as_ref().map(UserAgent::as_str),
+            event: EventJson::from(&event),
         }),
         Err(error) => serde_json::to_string(&Undecodable {
             partition: record.partition(),
@@ -33,22 +26,14 @@ pub(super) fn render(record: &BorrowedMessage<'_>) -> serde_json::Result<String>
     }
 }
 
-/// An event and where it is. Absent values are `null`, so that every line has the same fields.
+/// An event and where it is.
 #[derive(Serialize)]
 struct Line<'a> {
     partition: i32,
     offset: i64,
     kafka_timestamp: Option<String>,
-    dedup_key: String,
-    dedup_time: String,
-    kind: &'static str,
-    ad_id: u64,
-    occurred_at: String,
-    received_at: String,
-    address: Option<String>,
-    playback_ms: Option<u32>,
-    event_id: Option<&'a str>,
-    user_agent: Option<&'a str>,
+    #[serde(flatten)]
+    event: EventJson<'a>,
 }
 
 /// A record that is no event.

@@ -89,6 +89,8 @@ impl Test {
     pub(crate) async fn produce(&self, kind: Kind, records: &[(Vec<u8>, Vec<u8>)]) {
         let producer: FutureProducer = ClientConfig::new()
             .set("bootstrap.servers", &self.scope.stack.kafka_brokers)
+            .set("compression.type", "lz4")
+            .set("message.max.bytes", "100000000")
             .create()
             .expect("a producer");
         let topics = self.scope.topics();
