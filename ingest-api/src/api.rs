@@ -19,9 +19,9 @@ use service_kit::{
 use crate::{
     client::{Client, Trust},
     error::Refusal,
+    keeper::{Keeper, Kept},
     metrics::{Metrics, Outcome},
     post::{Invalid, Post},
-    producer::Producer,
     rate_limit::AddressLimiter,
     trace::traceparent,
 };
@@ -43,7 +43,7 @@ pub(crate) struct Ingest {
     pub(crate) body_timeout: Duration,
     pub(crate) age_limits: EventAge,
     pub(crate) dedup_window: DedupWindow,
-    pub(crate) producer: Producer,
+    pub(crate) keeper: Keeper,
     pub(crate) metrics: Metrics,
 }
 
@@ -54,7 +54,7 @@ pub(crate) fn router(ingest: Arc<Ingest>, http_metrics: &HttpMetrics) -> Router 
     http_metrics.wrap(with_fallbacks(router).with_state(ingest))
 }
 
-/// What the player is told about an event that Kafka has.
+/// What the player is told about an event that Kafka or the spool has.
 #[derive(Debug, Serialize)]
 struct Received {
     message: &'static str,
@@ -62,7 +62,7 @@ struct Received {
     click_id: String,
 }
 
-/// Takes one click, and answers once Kafka has it.
+/// Takes one click, and answers once it is kept.
 async fn click(
     State(ingest): State<Arc<Ingest>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
@@ -72,7 +72,7 @@ async fn click(
     Ok(Json(Received { message: "Click received", click_id: event.dedup_key.to_string() }))
 }
 
-/// Takes one impression, and answers once Kafka has it.
+/// Takes one impression, and answers once it is kept.
 async fn impression(
     State(ingest): State<Arc<Ingest>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
@@ -99,19 +99,23 @@ impl Ingest {
     ) -> Result<AdEvent, Refusal> {
         let arrived = self.metrics.arrived(kind);
         let kept = self.keep(kind, peer, request).await;
-        arrived.became(kept.as_ref().map_or_else(Refusal::outcome, |_| Outcome::Received));
-        kept
+        arrived.became(match &kept {
+            Ok((_, Kept::Kafka)) => Outcome::Received,
+            Ok((_, Kept::Spool)) => Outcome::Spooled,
+            Err(refusal) => refusal.outcome(),
+        });
+        kept.map(|(event, _)| event)
     }
 
-    /// Admits, reads and checks a request, and returns its event once Kafka has it.
+    /// Admits, reads and checks a request, and returns its event once it is kept, and where.
     ///
-    /// Every wait in here has a limit: the body's, and the producer's.
+    /// Every wait in here has a limit: the body's, the producer's, and the spool's.
     async fn keep(
         &self,
         kind: Kind,
         peer: SocketAddr,
         request: Request,
-    ) -> Result<AdEvent, Refusal> {
+    ) -> Result<(AdEvent, Kept), Refusal> {
         let (parts, body) = request.into_parts();
         let client = self.trust.client(peer, &parts.headers);
         self.admit(kind, client)?;
@@ -120,8 +124,8 @@ impl Ingest {
         let body = read_body(body, MAX_BODY_BYTES, self.body_timeout).await?;
         let event = self.event(kind, client, &parts.headers, Post::parse(&body)?)?;
 
-        self.producer.send(&event, &traceparent(&parts.headers)).await?;
-        Ok(event)
+        let kept = self.keeper.keep(&event, &traceparent(&parts.headers)).await?;
+        Ok((event, kept))
     }
 
     /// Takes the request off its address's allowance.

@@ -3,14 +3,17 @@
 use std::{
     net::SocketAddr,
     num::{NonZeroU32, NonZeroUsize},
+    path::PathBuf,
     time::Duration,
 };
 
 use proto_schemas::DedupWindow;
 use service_kit::settings::{
-    Cidrs, Settings, Vars,
+    Bytes, Cidrs, Settings, Vars,
     groups::{EventAge, Kafka, PublicShutdown},
 };
+
+use crate::spool::SYNC_WITHIN;
 
 /// Settings, checked and ready for use.
 #[derive(Clone, Debug)]
@@ -56,15 +59,18 @@ pub struct Config {
     /// `INGEST_PRODUCE_TIMEOUT`: how long an event may wait for Kafka to acknowledge it. Defaults to
     /// `2s`.
     ///
-    /// After that, and half a second at most, the player is told to try again (503). Must stay below
-    /// the load balancer's and the player's own timeouts, or players retry events that are still in
-    /// flight (which is harmless, but is work).
+    /// After that, and half a second at most, the event goes to the spool, which may take 2 s more,
+    /// or without one the player is told to try again (503). All of it must stay below the load
+    /// balancer's and the player's own timeouts, or players retry events that are still in flight
+    /// (which is harmless, but is work).
     pub produce_timeout: Duration,
     /// `INGEST_QUEUE_EVENTS`: how many events may wait for Kafka at once. Defaults to 100,000.
     ///
-    /// Bounds the memory too, to 1 KiB for each. Beyond it players get 503 at once. Size it for the
-    /// highest rate times `INGEST_PRODUCE_TIMEOUT`.
+    /// Bounds the memory too, to 1 KiB for each. Beyond it events go to the spool, or players get
+    /// 503 at once. Size it for the highest rate times `INGEST_PRODUCE_TIMEOUT`.
     pub queue_events: NonZeroU32,
+    /// `SPOOL_DIR`, `SPOOL_MAX_BYTES` and `SPOOL_DRAIN_RATE`. `None` where `SPOOL_DIR` is not set.
+    pub spool: Option<SpoolConfig>,
     /// `INGEST_HEADER_TIMEOUT`: how long a client may take to send a request's head, or leave its
     /// connection idle between two. Defaults to `75s`.
     ///
@@ -79,6 +85,23 @@ pub struct Config {
     pub max_connections: NonZeroUsize,
     /// `SHUTDOWN_DELAY` and `SHUTDOWN_TIMEOUT`: how stopping goes, and how long it may take.
     pub shutdown: PublicShutdown,
+}
+
+/// A queue on the local disk for events that Kafka cannot take in time.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SpoolConfig {
+    /// `SPOOL_DIR`: where it is. One process alone may use it, and it must still be there when the
+    /// process is started again, or what is in it is never counted.
+    pub directory: PathBuf,
+    /// `SPOOL_MAX_BYTES`: how much disk it may take. Defaults to `1GiB`: some 1,200,000 events.
+    ///
+    /// Beyond it players get 503. At least 1 MiB.
+    pub max_bytes: Bytes,
+    /// `SPOOL_DRAIN_RATE`: how many events a second leave it at most once Kafka is back. Defaults to
+    /// 2,000.
+    ///
+    /// Kafka and the consumers must manage this beside the new traffic.
+    pub drain_rate: NonZeroU32,
 }
 
 /// How many requests one address may make: IPv4 by itself, IPv6 by its /64.
@@ -96,7 +119,7 @@ impl Settings for Config {
         let produce_timeout = vars.or(
             "INGEST_PRODUCE_TIMEOUT",
             "2s",
-            "How long an event may wait for Kafka to acknowledge it before the player gets 503",
+            "How long an event may wait for Kafka before it goes to the spool, or the player gets 503",
         );
         vars.check(
             "INGEST_PRODUCE_TIMEOUT",
@@ -136,6 +159,7 @@ impl Settings for Config {
                 "100000",
                 "How many events (of 1 KiB at most on average) may wait for Kafka at once",
             ),
+            spool: spool(vars),
             header_timeout: vars.or(
                 "INGEST_HEADER_TIMEOUT",
                 "75s",
@@ -166,14 +190,36 @@ impl Settings for Config {
             let fits = limit.burst.get() <= 100_000_000;
             vars.check(name, fits, "must be at most 100000000");
         }
-        // Requests in flight wait for Kafka once, and the flush behind them waits once more.
+        // Requests in flight wait for Kafka once, perhaps for the spool, and the flush behind them
+        // waits once more.
+        let spool_wait = config.spool.as_ref().map_or(Duration::ZERO, |_| SYNC_WITHIN);
+        let needed = config.shutdown.delay + 2 * produce_timeout + spool_wait;
         vars.check(
             "SHUTDOWN_TIMEOUT",
-            config.shutdown.timeout.saturating_sub(config.shutdown.delay) >= 2 * produce_timeout,
-            "must be at least SHUTDOWN_DELAY and twice INGEST_PRODUCE_TIMEOUT",
+            config.shutdown.timeout >= needed,
+            "must be at least SHUTDOWN_DELAY and twice INGEST_PRODUCE_TIMEOUT, and 2s with a spool",
         );
         config
     }
+}
+
+fn spool(vars: &mut Vars) -> Option<SpoolConfig> {
+    let directory: Option<String> = vars.optional(
+        "SPOOL_DIR",
+        "Where events wait that Kafka cannot take in time; one process alone may use it",
+    );
+    let max_bytes = vars.or(
+        "SPOOL_MAX_BYTES",
+        "1GiB",
+        "How much disk the spool may take (some 800 bytes an event) before players get 503",
+    );
+    let drain_rate = vars.or(
+        "SPOOL_DRAIN_RATE",
+        "2000",
+        "How many events a second leave the spool at most, once Kafka is back",
+    );
+    vars.check("SPOOL_MAX_BYTES", max_bytes >= Bytes(1024 * 1024), "must be at least 1MiB");
+    directory.map(|it| SpoolConfig { directory: it.into(), max_bytes, drain_rate })
 }
 
 fn dedup_window(vars: &mut Vars) -> DedupWindow {

@@ -8,7 +8,7 @@ use axum::{
 };
 use service_kit::http::{BodyError, error_response};
 
-use crate::{metrics::Outcome, post::Invalid, producer::NotAcknowledged};
+use crate::{metrics::Outcome, post::Invalid, producer::NotAcknowledged, spool::NotSpooled};
 
 /// How long a player should wait before it sends again what could not be kept.
 ///
@@ -32,6 +32,9 @@ pub(crate) enum Refusal {
 
     #[error("The event could not be kept in time; sending it again is safe.")]
     NotKept(#[from] NotAcknowledged),
+
+    #[error("The event could not be kept in time; sending it again is safe.")]
+    NotSpooled(#[from] NotSpooled),
 }
 
 impl Refusal {
@@ -40,8 +43,9 @@ impl Refusal {
         match self {
             Self::RateLimited { .. } => Outcome::RateLimited,
             Self::MediaType | Self::Body(_) | Self::Invalid(_) => Outcome::Refused,
-            Self::NotKept(NotAcknowledged::QueueFull) => Outcome::Overloaded,
-            Self::NotKept(_) => Outcome::Failed,
+            Self::NotKept(NotAcknowledged::QueueFull)
+            | Self::NotSpooled(NotSpooled::Full | NotSpooled::Busy) => Outcome::Overloaded,
+            Self::NotKept(_) | Self::NotSpooled(_) => Outcome::Failed,
         }
     }
 
@@ -66,10 +70,11 @@ impl Refusal {
                 let (code, field) = invalid.code_and_field();
                 (StatusCode::BAD_REQUEST, code, field, None)
             }
-            Self::NotKept(NotAcknowledged::QueueFull) => {
+            Self::NotKept(NotAcknowledged::QueueFull)
+            | Self::NotSpooled(NotSpooled::Full | NotSpooled::Busy) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "overloaded", None, Some(RETRY_AFTER))
             }
-            Self::NotKept(_) => {
+            Self::NotKept(_) | Self::NotSpooled(_) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "unavailable", None, Some(RETRY_AFTER))
             }
         }

@@ -6,19 +6,22 @@ mod config;
 mod error;
 mod fields;
 mod kafka_client;
+mod keeper;
 mod metrics;
 mod post;
 mod producer;
 mod rate_limit;
 mod server;
+mod spool;
 mod trace;
 mod watch;
 
 use tokio_util::sync::CancellationToken;
 
 pub use crate::{
-    config::{Config, Limit},
+    config::{Config, Limit, SpoolConfig},
     server::{Server, bind},
+    spool::OpenError,
 };
 
 /// Serves until `shutdown` is cancelled and every request in flight is answered.

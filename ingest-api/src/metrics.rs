@@ -27,21 +27,25 @@ pub(crate) struct Metrics {
 pub(crate) enum Outcome {
     /// Kafka has it, and the player was told.
     Received,
+    /// The spool has synced it, and the player was told the same.
+    Spooled,
     /// 429.
     RateLimited,
     /// Any other 4xx: it was not an event.
     Refused,
-    /// 503 at once: too many events wait for Kafka.
+    /// 503 at once: too many events wait for Kafka, or the spool is full or has too many waiting.
     Overloaded,
-    /// 503 after waiting: Kafka did not acknowledge it. It may be on the topic all the same.
+    /// 503 after waiting: Kafka did not acknowledge it, and the spool, where there is one, has a
+    /// disk that does not work. It may be on the topic all the same.
     Failed,
     /// The player was gone before there was an answer. It may be on the topic all the same.
     Abandoned,
 }
 
 impl Outcome {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Received,
+        Self::Spooled,
         Self::RateLimited,
         Self::Refused,
         Self::Overloaded,
@@ -52,6 +56,7 @@ impl Outcome {
     fn as_str(self) -> &'static str {
         match self {
             Self::Received => "received",
+            Self::Spooled => "spooled",
             Self::RateLimited => "rate_limited",
             Self::Refused => "refused",
             Self::Overloaded => "overloaded",

@@ -199,7 +199,6 @@ impl<'a> Members<'a> {
 
     /// Reads a field that may be absent. An empty text counts as absent: it is what a client in Go
     /// writes for a field that it has not set.
-
     fn optional<T>(
         &self,
         name: Name,

@@ -123,19 +123,22 @@ impl Producer {
         event: &AdEvent,
         traceparent: &str,
     ) -> Result<(), NotAcknowledged> {
-        let begun = Instant::now();
-        let _waiting = Waiting::one_more(&self.0.waiting);
-        let delivery = self.enqueue(event, traceparent).map_err(|error| self.failed(error))?;
+        self.begin(event, traceparent)?.acknowledged().await
+    }
 
-        match timeout(self.0.deadline, delivery).await {
-            Ok(Ok(Ok(_delivered))) => {
-                self.0.metrics.acknowledged(begun.elapsed());
-                Ok(())
-            }
-            Ok(Ok(Err((error, _record)))) => Err(self.failed(error)),
-            Ok(Err(_cancelled)) => Err(NotAcknowledged::Replaced),
-            Err(_elapsed) => Err(NotAcknowledged::Overdue),
-        }
+    /// Queues an event behind those that were queued before, for its topic.
+    ///
+    /// # Errors
+    ///
+    /// Where the queue is full, or librdkafka refuses the event.
+    pub(crate) fn begin(
+        &self,
+        event: &AdEvent,
+        traceparent: &str,
+    ) -> Result<Pending<'_>, NotAcknowledged> {
+        let delivery = self.enqueue(event, traceparent).map_err(|error| self.failed(error))?;
+        let waiting = Waiting::one_more(&self.0.waiting);
+        Ok(Pending { producer: self, delivery, begun: Instant::now(), _waiting: waiting })
     }
 
     /// How many events wait for an acknowledgement.
@@ -221,6 +224,31 @@ impl Producer {
     fn live(&self) -> RwLockReadGuard<'_, Live> {
         // The client is whole after every statement under the lock.
         self.0.live.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An event that is on its way.
+pub(crate) struct Pending<'a> {
+    producer: &'a Producer,
+    delivery: DeliveryFuture,
+    begun: Instant,
+    _waiting: Waiting<'a>,
+}
+
+impl Pending<'_> {
+    /// Waits until Kafka has the event; see [`Producer::send`].
+    pub(crate) async fn acknowledged(self) -> Result<(), NotAcknowledged> {
+        let Self { producer, delivery, begun, _waiting } = self;
+        let limit = producer.0.deadline.saturating_sub(begun.elapsed());
+        match timeout(limit, delivery).await {
+            Ok(Ok(Ok(_delivered))) => {
+                producer.0.metrics.acknowledged(begun.elapsed());
+                Ok(())
+            }
+            Ok(Ok(Err((error, _record)))) => Err(producer.failed(error)),
+            Ok(Err(_cancelled)) => Err(NotAcknowledged::Replaced),
+            Err(_elapsed) => Err(NotAcknowledged::Overdue),
+        }
     }
 }
 

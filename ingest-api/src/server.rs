@@ -20,15 +20,17 @@ use service_kit::{
 };
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{error, info};
 
 use crate::{
     api::{self, Ingest},
     client::Trust,
-    config::Config,
+    config::{Config, SpoolConfig},
+    keeper::{Breaker, Keeper},
     metrics::{Gauges, Levels, Metrics},
     producer::Producer,
     rate_limit::{AddressLimiter, keep_tidy},
+    spool::{Drain, Spool, SpoolMetrics, WriterThread},
     watch::watch,
 };
 
@@ -38,22 +40,36 @@ pub struct Server {
     admin: TcpListener,
     router: Router,
     ingest: Arc<Ingest>,
+    spooling: Option<Spooling>,
     registry: Registry,
     limits: ServerLimits,
     plan: PublicShutdown,
     flush_within: Duration,
 }
 
-/// Listens on both ports and makes the Kafka producer.
+/// What runs beside the requests where there is a spool.
+struct Spooling {
+    drain: Drain,
+    thread: WriterThread,
+}
+
+/// Opens the spool, listens on both ports and makes the Kafka producer.
 ///
 /// # Errors
 ///
-/// Where a port is taken, or librdkafka refuses the settings.
+/// Where a port is taken, the spool cannot be opened, or librdkafka refuses the settings.
 pub async fn bind(config: Config) -> anyhow::Result<Server> {
     let mut registry = Registry::default();
     let http_metrics = HttpMetrics::register(&mut registry, &api::ROUTES);
     let metrics = Metrics::register(&mut registry);
-    let ingest = Arc::new(ingest(&config, metrics)?);
+    let producer = Producer::new(&config, metrics.clone()).context("making the kafka producer")?;
+    let breaker = Breaker::default();
+    let spool_metrics = SpoolMetrics::register(&mut registry);
+    let spooling = open_spool(&config, &producer, &breaker, spool_metrics).await?;
+    let spool = spooling.as_ref().map(|it| it.drain.spool.clone());
+    registry.register_collector(Box::new(Spool::gauges(spool.as_ref())));
+    let keeper = Keeper { producer, spool, breaker };
+    let ingest = Arc::new(ingest(&config, keeper, metrics));
     let watched = Arc::downgrade(&ingest);
     Gauges::register(&mut registry, move || levels(&watched));
 
@@ -64,6 +80,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Server> {
         admin,
         router: api::router(Arc::clone(&ingest), &http_metrics),
         ingest,
+        spooling,
         registry,
         limits: ServerLimits {
             header_timeout: config.header_timeout,
@@ -96,8 +113,8 @@ impl Server {
     }
 
     /// Serves until `shutdown` is cancelled: then it is not ready, after `SHUTDOWN_DELAY` stops
-    /// accepting, answers what is in flight, flushes the producer, and returns, all within
-    /// `SHUTDOWN_TIMEOUT`.
+    /// accepting, answers what is in flight, stops draining the spool, flushes the producer, closes
+    /// the spool, and returns, all within `SHUTDOWN_TIMEOUT`.
     ///
     /// # Errors
     ///
@@ -107,19 +124,25 @@ impl Server {
     }
 
     async fn serve_to_end(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let Self { public, admin, router, ingest, registry, limits, plan, flush_within } = self;
+        let Self { public, admin, router, ingest, spooling, registry, limits, plan, flush_within } =
+            self;
         info!(http.address = %public.local_addr()?, admin.address = %admin.local_addr()?, "serving");
 
         let readiness = Readiness::new();
         let kafka = readiness.register("kafka");
         // Ends last, so that probes and Prometheus can watch the draining.
         let drained = CancellationToken::new();
+        let stop = CancellationToken::new();
         let mut background = JoinSet::new();
         background.spawn(admin::serve(admin, registry, readiness.clone(), drained.clone()));
-        background.spawn(watch(ingest.producer.clone(), kafka, drained.clone()));
+        let Keeper { producer, spool, .. } = &ingest.keeper;
+        background.spawn(watch(producer.clone(), spool.clone(), kafka, drained.clone()));
         background.spawn(tidy(Arc::clone(&ingest), drained.clone()));
+        let spool_thread = spooling.map(|Spooling { drain, thread }| {
+            background.spawn(drain_until(drain, stop.clone(), drained.clone()));
+            thread
+        });
 
-        let stop = CancellationToken::new();
         let serving = http::serve(public, router, limits, stop.clone());
         let stopping = not_ready_then_stop(&shutdown, plan, &readiness, &stop);
         let ended_early = tokio::select! {
@@ -131,9 +154,14 @@ impl Server {
         while let Some(ended) = background.join_next().await {
             ended.context("background task")?;
         }
-        let producer = ingest.producer.clone();
+        let producer = ingest.keeper.producer.clone();
+        // With it goes the last handle of the spool, whose thread then ends.
         drop(ingest);
         producer.close(flush_within).await.context("closing the producer")?;
+        if let Some(thread) = spool_thread {
+            let joined = tokio::task::spawn_blocking(|| thread.join()).await;
+            joined.context("closing the spool")??;
+        }
         match ended_early {
             None => Ok(()),
             Some(ended) => ended
@@ -143,10 +171,31 @@ impl Server {
     }
 }
 
-fn ingest(config: &Config, metrics: Metrics) -> anyhow::Result<Ingest> {
+/// Opens the spool where there is to be one. Off the runtime, because it may have to be repaired.
+async fn open_spool(
+    config: &Config,
+    producer: &Producer,
+    breaker: &Breaker,
+    metrics: SpoolMetrics,
+) -> anyhow::Result<Option<Spooling>> {
+    let Some(SpoolConfig { directory, max_bytes, drain_rate }) = config.spool.clone() else {
+        return Ok(None);
+    };
+    let open = move || Spool::open(&directory, max_bytes.0, metrics);
+    let (spool, thread) = tokio::task::spawn_blocking(open).await??;
+    let drain = Drain {
+        spool,
+        producer: producer.clone(),
+        breaker: breaker.clone(),
+        rate_per_second: drain_rate,
+    };
+    Ok(Some(Spooling { drain, thread }))
+}
+
+fn ingest(config: &Config, keeper: Keeper, metrics: Metrics) -> Ingest {
     let max_keys = config.rate_limit_max_keys;
     let limiter = |kind, limit| AddressLimiter::new(limit, max_keys, metrics.overflow(kind));
-    Ok(Ingest {
+    Ingest {
         trust: Trust {
             proxies: config.trusted_proxies.clone(),
             senders: config.trusted_senders.clone(),
@@ -156,9 +205,9 @@ fn ingest(config: &Config, metrics: Metrics) -> anyhow::Result<Ingest> {
         body_timeout: config.body_timeout,
         age_limits: config.events,
         dedup_window: config.dedup_window,
-        producer: Producer::new(config, metrics.clone()).context("making the kafka producer")?,
+        keeper,
         metrics,
-    })
+    }
 }
 
 /// Weak, because the admin port must not keep the producer open.
@@ -166,11 +215,20 @@ fn levels(ingest: &Weak<Ingest>) -> Levels {
     let ingest = ingest.upgrade();
     let count = |number| i64::try_from(number).unwrap_or(i64::MAX);
     Levels {
-        queued_events: ingest.as_ref().map_or(0, |it| it.producer.queued()),
+        queued_events: ingest.as_ref().map_or(0, |it| it.keeper.producer.queued()),
         limiter_keys: Kind::ALL.map(|kind| {
             let keys = ingest.as_ref().map_or(0, |it| it.limiter(kind).keys());
             (kind, count(keys))
         }),
+    }
+}
+
+/// Drains until `stop`, while the last requests are answered. An error ends the service before
+/// `drained`, so that it is started anew.
+async fn drain_until(drain: Drain, stop: CancellationToken, drained: CancellationToken) {
+    match drain.run(stop).await {
+        Ok(()) => drained.cancelled().await,
+        Err(error) => error!(%error, "spool can no longer be drained"),
     }
 }
 

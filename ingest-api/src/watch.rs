@@ -9,7 +9,10 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::producer::{Client, Producer};
+use crate::{
+    producer::{Client, Producer},
+    spool::Spool,
+};
 
 const ASK_EVERY: Duration = Duration::from_secs(2);
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
@@ -24,9 +27,15 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Keeps `check` up to date until `shutdown` is cancelled.
 ///
 /// Not ready until Kafka has once told that both topics are there, each partition with a leader; not
-/// ready again after 30 s without such an answer. A producer with a fatal error is replaced here too, where no event comes
-/// to find it out.
-pub(crate) async fn watch(producer: Producer, check: Check, shutdown: CancellationToken) {
+/// ready again after 30 s without such an answer. A spool that takes events makes the service ready
+/// in any case. A producer with a fatal error is replaced here too, where no event comes to find it
+/// out.
+pub(crate) async fn watch(
+    producer: Producer,
+    spool: Option<Spool>,
+    check: Check,
+    shutdown: CancellationToken,
+) {
     let mut view = View::default();
     let mut ticks = interval(ASK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -37,7 +46,8 @@ pub(crate) async fn watch(producer: Producer, check: Check, shutdown: Cancellati
             biased;
             () = shutdown.cancelled() => return,
             answer = ask_at_next_tick(&mut ticks, &producer) => {
-                view.tell(answer, Instant::now(), &check);
+                let spooling = spool.as_ref().is_some_and(Spool::takes_events);
+                view.tell(answer, Instant::now(), spooling, &check);
             }
         }
         producer.replace_if_fatal();
@@ -84,7 +94,7 @@ struct View {
 
 impl View {
     /// Takes in an answer of `now`. Logs only what changes.
-    fn tell(&mut self, answer: Result<(), String>, now: Instant, check: &Check) {
+    fn tell(&mut self, answer: Result<(), String>, now: Instant, spooling: bool, check: &Check) {
         match answer {
             Ok(()) => {
                 if self.failing || self.last_answer.is_none() {
@@ -100,7 +110,9 @@ impl View {
                 }
                 self.failing = true;
                 let patient = self.last_answer.is_some_and(|last| now - last < PATIENCE);
-                if !patient {
+                if spooling {
+                    check.ok();
+                } else if !patient {
                     check.fail(reason);
                 }
             }
@@ -123,12 +135,25 @@ mod tests {
         let readiness = Readiness::new();
         let (check, mut view) = (readiness.register("kafka"), View::default());
 
-        view.tell(no_answer(), Instant::now(), &check);
+        view.tell(no_answer(), Instant::now(), false, &check);
         let reason = readiness.status().expect_err("not ready").to_string();
         assert_eq!(reason, "kafka: no broker answers");
 
-        view.tell(Ok(()), Instant::now(), &check);
+        view.tell(Ok(()), Instant::now(), false, &check);
         assert_eq!(readiness.status(), Ok(()));
+    }
+
+    #[test]
+    fn a_spool_that_takes_events_makes_the_service_ready_without_kafka() {
+        let readiness = Readiness::new();
+        let (check, mut view) = (readiness.register("kafka"), View::default());
+        let start = Instant::now();
+
+        view.tell(no_answer(), start, true, &check);
+        assert_eq!(readiness.status(), Ok(()));
+
+        view.tell(no_answer(), start + PATIENCE, false, &check);
+        assert!(readiness.status().is_err(), "it is full");
     }
 
     #[test]
@@ -137,14 +162,14 @@ mod tests {
         let (check, mut view) = (readiness.register("kafka"), View::default());
         let start = Instant::now();
 
-        view.tell(Ok(()), start, &check);
-        view.tell(no_answer(), start + PATIENCE / 2, &check);
+        view.tell(Ok(()), start, false, &check);
+        view.tell(no_answer(), start + PATIENCE / 2, false, &check);
         assert_eq!(readiness.status(), Ok(()));
 
-        view.tell(no_answer(), start + PATIENCE, &check);
+        view.tell(no_answer(), start + PATIENCE, false, &check);
         assert!(readiness.status().is_err());
 
-        view.tell(Ok(()), start + 2 * PATIENCE, &check);
+        view.tell(Ok(()), start + 2 * PATIENCE, false, &check);
         assert_eq!(readiness.status(), Ok(()));
     }
 }

@@ -1,6 +1,7 @@
 //! Starts the service in this process, posts to it, and reads what it puts on Kafka.
 
 use std::{
+    collections::BTreeSet,
     net::{Ipv4Addr, SocketAddr},
     time::{Duration, Instant},
 };
@@ -55,10 +56,7 @@ impl TestIngest {
 
     /// Starts the service with nothing but `settings`.
     pub(crate) async fn start_unready(settings: &[(&str, &str)]) -> Self {
-        let anywhere = [("INGEST_LISTEN", "127.0.0.1:0"), ("INGEST_ADMIN_LISTEN", "127.0.0.1:0")];
-        let env = Env::from_pairs(anywhere.iter().chain(settings).copied());
-        let config: Config = env.read().expect("settings are valid");
-        let server = ingest_api::bind(config).await.expect("the service is bound");
+        let server = ingest_api::bind(config(settings)).await.expect("the service is bound");
         let (address, admin_address) =
             (server.address().expect("bound"), server.admin_address().expect("bound"));
 
@@ -142,6 +140,13 @@ impl TestIngest {
     }
 }
 
+/// Settings on ports of its own.
+pub(crate) fn config(settings: &[(&str, &str)]) -> Config {
+    let anywhere = [("INGEST_LISTEN", "127.0.0.1:0"), ("INGEST_ADMIN_LISTEN", "127.0.0.1:0")];
+    let env = Env::from_pairs(anywhere.iter().chain(settings).copied());
+    env.read().expect("settings are valid")
+}
+
 /// Sends a request and reads its answer, which is JSON.
 pub(crate) async fn answer(request: reqwest::RequestBuilder) -> Answer {
     let response = request.send().await.expect("an answer");
@@ -173,8 +178,49 @@ pub(crate) fn event() -> Value {
     json!({ "ad_id": 7, "timestamp": now, "playback_time": 12.5, "event_id": "e-1" })
 }
 
+/// A valid event that no other has the id of.
+pub(crate) fn event_named(id: &str) -> Value {
+    let mut event = event();
+    event["event_id"] = id.into();
+    event
+}
+
 /// Reads a whole topic, until it has `count` records.
 pub(crate) async fn records(scope: &Scope, kind: Kind, count: usize) -> Vec<OwnedMessage> {
+    let consumer = reader(scope, kind);
+    let mut records = Vec::new();
+    while records.len() < count {
+        records.push(next(&consumer).await);
+    }
+    records
+}
+
+/// Reads a whole topic, until it has every one of `ids` at least once, and returns the first record
+/// of each event.
+pub(crate) async fn first_records(
+    scope: &Scope,
+    kind: Kind,
+    ids: &BTreeSet<String>,
+) -> Vec<OwnedMessage> {
+    let consumer = reader(scope, kind);
+    let (mut missing, mut seen, mut records) = (ids.clone(), BTreeSet::new(), Vec::new());
+    while !missing.is_empty() {
+        let record = next(&consumer).await;
+        let id = decoded(&record).dedup_key.to_string();
+        missing.remove(&id);
+        if seen.insert(id) {
+            records.push(record);
+        }
+    }
+    records
+}
+
+async fn next(consumer: &StreamConsumer) -> OwnedMessage {
+    let record = timeout(PATIENCE, consumer.recv()).await.expect("a record in time");
+    record.expect("a record").detach()
+}
+
+fn reader(scope: &Scope, kind: Kind) -> StreamConsumer {
     let consumer: StreamConsumer = ClientConfig::new()
         .set("bootstrap.servers", &scope.stack.kafka_brokers)
         .set("group.id", &scope.consumer_group)
@@ -188,13 +234,7 @@ pub(crate) async fn records(scope: &Scope, kind: Kind, count: usize) -> Vec<Owne
         added.expect("a partition");
     }
     consumer.assign(&partitions).expect("assigned");
-
-    let mut records = Vec::new();
-    while records.len() < count {
-        let record = timeout(PATIENCE, consumer.recv()).await.expect("a record in time");
-        records.push(record.expect("a record").detach());
-    }
-    records
+    consumer
 }
 
 /// The event in a record.

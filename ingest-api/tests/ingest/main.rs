@@ -7,3 +7,5 @@ mod limits;
 mod metrics;
 mod outages;
 mod shutdown;
+mod spool;
+mod spool_crashes;

@@ -24,6 +24,13 @@ async fn the_exposed_names_stay() {
         "ingest_producer_replaced counter",
         "ingest_rate_limiter_keys gauge",
         "ingest_rate_limiter_overflow counter",
+        "ingest_spool_bytes gauge",
+        "ingest_spool_drained counter",
+        "ingest_spool_events gauge",
+        "ingest_spool_oldest_age_seconds gauge",
+        "ingest_spool_refused counter",
+        "ingest_spool_spooled counter",
+        "ingest_spool_sync_duration_seconds histogram",
     ];
     assert_eq!(names, BTreeSet::from(expected));
 }
@@ -37,12 +44,19 @@ async fn every_series_is_there_from_the_start_at_zero() {
         "ingest_produce_duration_seconds_count 0".to_owned(),
         "ingest_producer_queue_events 0".to_owned(),
         "ingest_producer_replaced_total 0".to_owned(),
+        "ingest_spool_bytes 0".to_owned(),
+        "ingest_spool_drained_total 0".to_owned(),
+        "ingest_spool_events 0".to_owned(),
+        "ingest_spool_oldest_age_seconds 0.0".to_owned(),
+        "ingest_spool_spooled_total 0".to_owned(),
+        "ingest_spool_sync_duration_seconds_count 0".to_owned(),
     ];
     for kind in ["click", "impression"] {
         expected.push(format!("ingest_rate_limiter_keys{{kind=\"{kind}\"}} 0"));
         expected.push(format!("ingest_rate_limiter_overflow_total{{kind=\"{kind}\"}} 0"));
-        for outcome in ["received", "rate_limited", "refused", "overloaded", "failed", "abandoned"]
-        {
+        let outcomes =
+            ["received", "spooled", "rate_limited", "refused", "overloaded", "failed", "abandoned"];
+        for outcome in outcomes {
             let labels = format!("kind=\"{kind}\",outcome=\"{outcome}\"");
             expected.push(format!("ingest_events_total{{{labels}}} 0"));
         }
@@ -50,6 +64,9 @@ async fn every_series_is_there_from_the_start_at_zero() {
             let labels = format!("route=\"/ads/{kind}\",method=\"POST\",status=\"{status}\"");
             expected.push(format!("http_requests_total{{{labels}}} 0"));
         }
+    }
+    for reason in ["full", "busy", "overdue", "disk"] {
+        expected.push(format!("ingest_spool_refused_total{{reason=\"{reason}\"}} 0"));
     }
     for line in expected {
         assert!(metrics.lines().any(|it| it == line), "{line} is not in {metrics}");

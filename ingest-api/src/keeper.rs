@@ -1,0 +1,92 @@
+//! Decides where an event is kept: on Kafka, or where that is not possible in time, in the spool.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use proto_schemas::AdEvent;
+use tracing::{info, warn};
+
+use crate::{
+    error::Refusal,
+    producer::Producer,
+    spool::{
+        Spool,
+        circuit::{Change, Circuit, Way},
+    },
+};
+
+/// Keeps events.
+pub(crate) struct Keeper {
+    pub(crate) producer: Producer,
+    pub(crate) spool: Option<Spool>,
+    pub(crate) breaker: Breaker,
+}
+
+/// Who has an event.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Kept {
+    Kafka,
+    Spool,
+}
+
+impl Keeper {
+    /// Keeps an event, and returns once Kafka has acknowledged it or the spool has synced it.
+    ///
+    /// An event that timed out may be on Kafka and in the spool, from where it goes to Kafka once
+    /// more: its dedup key tells it from itself.
+    ///
+    /// # Errors
+    ///
+    /// Where neither can have it in time. It may be there all the same; sending it again is safe.
+    pub(crate) async fn keep(&self, event: &AdEvent, traceparent: &str) -> Result<Kept, Refusal> {
+        let Some(spool) = &self.spool else {
+            self.producer.send(event, traceparent).await?;
+            return Ok(Kept::Kafka);
+        };
+        if self.breaker.way() == Way::Kafka {
+            match self.producer.send(event, traceparent).await {
+                Ok(()) => {
+                    self.breaker.succeeded();
+                    return Ok(Kept::Kafka);
+                }
+                Err(_counted_and_logged) => self.breaker.failed(),
+            }
+        }
+        spool.keep(event, traceparent).await?;
+        Ok(Kept::Spool)
+    }
+}
+
+/// The circuit, shared by all requests and the drainer.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Breaker(Arc<Mutex<Circuit>>);
+
+impl Breaker {
+    pub(crate) fn way(&self) -> Way {
+        self.circuit().way(Instant::now())
+    }
+
+    /// Tells whether Kafka is taken to be away.
+    pub(crate) fn is_open(&self) -> bool {
+        self.circuit().is_open()
+    }
+
+    pub(crate) fn succeeded(&self) {
+        if self.circuit().succeeded() == Change::Closed {
+            info!("kafka takes events again");
+        }
+    }
+
+    pub(crate) fn failed(&self) {
+        if self.circuit().failed(Instant::now()) == Change::Opened {
+            warn!("kafka does not take events, they go to the spool");
+        }
+    }
+
+    fn circuit(&self) -> MutexGuard<'_, Circuit> {
+        // The circuit is whole after every statement under the lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
