@@ -1,6 +1,6 @@
 //! What each process exposes before anything has happened.
 
-use e2e::{Pipeline, click};
+use e2e::{Pipeline, click, until};
 
 #[tokio::test]
 async fn every_series_is_there_at_zero_before_the_first_request() {
@@ -41,4 +41,20 @@ async fn every_series_is_there_at_zero_before_the_first_request() {
     );
     let answered = r#"http_requests_total{route="/ads/click",method="POST",status="200"}"#;
     assert!(services.ingest.metric(answered).await.eq(&1.0));
+}
+
+#[tokio::test]
+async fn what_is_unaccounted_for_shows_in_a_gauge_until_it_is_mended() {
+    let pipeline = Pipeline::new("unaccounted").await;
+    let services = pipeline.start_all().await;
+    let posted = pipeline.http.post(&services.ingest.url("/ads/click"), &click(1, "e")).await;
+    assert_eq!(posted.status, 200);
+    pipeline.settle().await;
+    let unaccounted = async || services.consumer.metric("consumer_unaccounted_events").await;
+
+    pipeline.execute("UPDATE partition_ledger SET dead = dead + 3 WHERE stored > 0").await;
+    until("three too many in the ledger are seen", async || unaccounted().await.eq(&3.0)).await;
+
+    pipeline.execute("UPDATE partition_ledger SET dead = dead - 3 WHERE stored > 0").await;
+    until("all is accounted for again", async || unaccounted().await.eq(&0.0)).await;
 }
