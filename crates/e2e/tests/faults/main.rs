@@ -8,6 +8,7 @@ mod consumer_killed;
 mod consumer_zombie;
 mod ingest_killed;
 mod postgres_faults;
+mod postgres_restored;
 mod rebalances;
 mod redis_faults;
 mod replies_lost;
