@@ -7,6 +7,7 @@ mod broker_faults;
 mod consumer_killed;
 mod consumer_zombie;
 mod ingest_killed;
+mod links_cut;
 mod postgres_faults;
 mod postgres_restored;
 mod rebalances;
