@@ -13,3 +13,4 @@ mod postgres_restored;
 mod rebalances;
 mod redis_faults;
 mod replies_lost;
+mod strange_topics;
