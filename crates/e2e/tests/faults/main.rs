@@ -6,6 +6,7 @@
 mod broker_faults;
 mod consumer_killed;
 mod consumer_zombie;
+mod guarantees;
 mod ingest_killed;
 mod links_cut;
 mod postgres_faults;
