@@ -47,7 +47,9 @@ impl<'a> Replay<'a> {
         );
 
         let Some(file) = file else {
-            say::result(&table(&tally::analytics(&self.plans.analytics_url()).await?));
+            // The reader learns of new ads each second.
+            let now = self.settled(|now| !now.counts.is_empty()).await?;
+            say::result(&table(&now));
             return Ok(());
         };
         self.replay(file).await
