@@ -167,6 +167,10 @@ pub(crate) fn subscribe(
         .set("topic.metadata.refresh.interval.ms", "10000")
         .set("check.crcs", "true")
         .set("socket.keepalive.enable", "true")
+        // Below their defaults of 60 and 30 s: a request that a frozen broker never answers (the
+        // commit of displayed offsets, for one) holds up the rejoining behind it for that long.
+        .set("socket.timeout.ms", "10000")
+        .set("socket.connection.setup.timeout.ms", "5000")
         .set("reconnect.backoff.max.ms", "2000")
         // Bounds what is fetched ahead; when it is reached, fetching goes on after 10 ms and not
         // after the default second.
