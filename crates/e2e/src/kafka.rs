@@ -5,10 +5,6 @@ use local_stack::{
     kafka::Kafka,
     testing::{TestStack, stack},
 };
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
 
 use crate::proxy::Proxy;
 
@@ -24,19 +20,4 @@ pub async fn start() -> (Kafka, Proxy) {
 /// The shared servers with this Kafka instead of theirs.
 pub fn stack_with(proxy: &Proxy) -> TestStack {
     TestStack { kafka_brokers: format!("127.0.0.1:{}", proxy.port()), ..stack() }
-}
-
-/// Stops it where it is; it keeps its connections, and says nothing on them.
-pub fn freeze(kafka: &Kafka) {
-    signal(kafka, Signal::SIGSTOP);
-}
-
-/// Lets it go on after [`freeze`].
-pub fn thaw(kafka: &Kafka) {
-    signal(kafka, Signal::SIGCONT);
-}
-
-fn signal(kafka: &Kafka, signal: Signal) {
-    let pid = kafka.pid().expect("it runs").cast_signed();
-    kill(Pid::from_raw(pid), signal).expect("it runs");
 }

@@ -26,6 +26,7 @@
 //!   who looks whether a number ever goes down;
 //! - [`Proxy`] breaks a link, [`Observer`] watches while things break, and `Pipeline::check` holds what
 //!   players were told against what is stored (the tests in `tests/faults`);
+//! - [`chaos::Chaos`] does all of that at random (`make chaos`);
 //! - [`until`] and its kin wait for a condition, never for time to pass;
 //! - [`settings`]: the table of settings in the README.
 //!
@@ -35,6 +36,7 @@
 
 #![expect(clippy::missing_panics_doc, reason = "every helper panics where a test should fail")]
 
+pub mod chaos;
 mod check;
 mod client;
 mod counts;
@@ -62,7 +64,7 @@ pub use crate::{
     load::{Load, Players, Sent},
     observer::{Observed, Observer},
     pipeline::{Pipeline, Services},
-    process::Process,
+    process::{Process, freeze, thaw},
     proxy::{Link, Proxy, Request},
     sample::Sample,
     service::{Program, Service},

@@ -8,7 +8,10 @@ use std::{
     process::{Child, ExitStatus, Stdio},
 };
 
-use local_stack::children;
+use local_stack::{
+    children,
+    server::{Recipe, Server},
+};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -121,6 +124,22 @@ impl Drop for Process {
             show_tail(&self.log, &self.said());
         }
     }
+}
+
+/// Stops a server where it is; it keeps its connections, and says nothing on them.
+pub fn freeze<R: Recipe>(server: &Server<R>) {
+    signal(server, Signal::SIGSTOP);
+}
+
+/// Lets a server go on after [`freeze`].
+pub fn thaw<R: Recipe>(server: &Server<R>) {
+    signal(server, Signal::SIGCONT);
+}
+
+/// Sends a signal to a server that runs.
+pub(crate) fn signal<R: Recipe>(server: &Server<R>, signal: Signal) {
+    let pid = server.pid().expect("it runs").cast_signed();
+    kill(Pid::from_raw(pid), signal).expect("it runs");
 }
 
 /// Finds a binary of the workspace beside the test that runs.

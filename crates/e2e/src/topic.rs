@@ -12,6 +12,7 @@ use rdkafka::{
     admin::{AdminClient, AdminOptions, NewPartitions},
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer as _},
+    error::KafkaError,
     producer::{FutureProducer, FutureRecord},
 };
 
@@ -44,14 +45,21 @@ impl Pipeline {
 
     /// Gives the topic of clicks this many partitions in all.
     pub async fn add_partitions(&self, partitions: usize) {
+        self.try_add_partitions(partitions).await.expect("partitions are added");
+    }
+
+    /// The same where Kafka may be away, or may have them already.
+    pub(crate) async fn try_add_partitions(&self, partitions: usize) -> Result<(), KafkaError> {
         let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
             .set("bootstrap.servers", &self.scope.stack.kafka_brokers)
             .create()
             .expect("an admin client");
         let topics = self.scope.topics();
         let more = NewPartitions::new(topics.of(Kind::Click), partitions);
-        let answer = admin.create_partitions([&more], &AdminOptions::new()).await;
-        assert!(answer.expect("an answer").iter().all(Result::is_ok), "partitions are added");
+        for added in admin.create_partitions([&more], &AdminOptions::new()).await? {
+            added.map_err(|(_, code)| KafkaError::AdminOp(code))?;
+        }
+        Ok(())
     }
 }
 

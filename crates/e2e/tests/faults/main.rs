@@ -4,6 +4,7 @@
 //! stored. A row of the matrix is a file or a part of one, see the table there.
 
 mod broker_faults;
+mod chaos;
 mod consumer_killed;
 mod consumer_zombie;
 mod guarantees;

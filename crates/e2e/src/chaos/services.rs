@@ -1,0 +1,161 @@
+//! The services under chaos: killed, stopped, frozen, and more of them coming and going.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use tokio::time::timeout;
+
+use crate::{
+    chaos::{deck::Step, links::Links},
+    pipeline::Pipeline,
+    service::{Program, Service},
+    wait::let_last,
+};
+
+/// Exit codes of a process that ended in good order, aborted, or met a fault of memory: closing a
+/// consumer whose broker is away can crash it, which must cost nothing.
+const ENDED: [i32; 3] = [0, 134, 139];
+
+/// Steps of counting at which a consumer can be killed.
+const FAILPOINTS: [&str; 6] = [
+    "before-fence",
+    "after-insert",
+    "before-commit",
+    "after-commit",
+    "during-redis",
+    "before-kafka-offset",
+];
+
+/// What happens to a service.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum ServiceFault {
+    IngestKilled,
+    IngestStopped,
+    IngestFrozen,
+    ConsumerKilled,
+    ConsumerStopped,
+    /// For longer than its session or not.
+    ConsumerFrozen,
+    /// One more comes, and dies at this step of counting.
+    ConsumerDoomed(&'static str),
+    /// One more comes, and goes in good order.
+    ConsumerJoins,
+    AnalyticsKilled,
+}
+
+/// One ingest service with a spool, two consumers, one analytics service.
+#[derive(Debug)]
+pub(super) struct Services {
+    pub(super) ingest: Service,
+    consumers: [Service; 2],
+    pub(super) analytics: Service,
+    /// How often each ended by itself, and was started again.
+    pub(super) ended: BTreeMap<&'static str, u32>,
+    /// Where consumers reach their stores.
+    stores: Vec<(&'static str, String)>,
+    _spool: tempfile::TempDir,
+}
+
+impl ServiceFault {
+    pub(super) fn all() -> Vec<Self> {
+        let doomed = FAILPOINTS.map(Self::ConsumerDoomed);
+        let others = [
+            Self::IngestKilled,
+            Self::IngestStopped,
+            Self::IngestFrozen,
+            Self::ConsumerKilled,
+            Self::ConsumerStopped,
+            Self::ConsumerFrozen,
+            Self::ConsumerJoins,
+            Self::AnalyticsKilled,
+        ];
+        doomed.into_iter().chain(others).collect()
+    }
+}
+
+impl Services {
+    /// Starts all of them, with the stores behind `links`, and waits until they are ready.
+    pub(super) async fn start(pipeline: &Pipeline, links: &Links) -> Self {
+        let spool = tempfile::tempdir().expect("a temporary folder");
+        let folder = spool.path().display().to_string();
+        let stores = vec![
+            ("DATABASE_URL", pipeline.database_url(links.postgres.port())),
+            ("REDIS_URL", format!("redis://127.0.0.1:{}", links.redis.port())),
+            // Small batches: one is under way at nearly every moment.
+            ("BATCH_MAX_EVENTS", "50".to_owned()),
+        ];
+        // Small enough to be full at times.
+        let spooling = [("SPOOL_DIR", folder.as_str()), ("SPOOL_MAX_BYTES", "1MiB")];
+        let settings = borrowed(&stores);
+        let (ingest, first, second, analytics) = tokio::join!(
+            pipeline.start(Program::Ingest, &spooling),
+            pipeline.start(Program::Consumer, &settings),
+            pipeline.start(Program::Consumer, &settings),
+            pipeline.start(Program::Analytics, &settings),
+        );
+        let (consumers, ended) = ([first, second], BTreeMap::new());
+        Self { ingest, consumers, analytics, ended, stores, _spool: spool }
+    }
+
+    pub(super) async fn inject(&mut self, pipeline: &Pipeline, step: Step<ServiceFault>) {
+        self.revive();
+        let Step { lasting, choice, .. } = step;
+        let consumer = &mut self.consumers[choice % 2];
+        match step.fault {
+            ServiceFault::IngestKilled => killed(&mut self.ingest),
+            ServiceFault::IngestStopped => stopped(&mut self.ingest, &[0]).await,
+            ServiceFault::IngestFrozen => frozen(&self.ingest, lasting).await,
+            ServiceFault::ConsumerKilled => killed(consumer),
+            ServiceFault::ConsumerStopped => stopped(consumer, &ENDED).await,
+            ServiceFault::ConsumerFrozen => frozen(consumer, lasting).await,
+            ServiceFault::ConsumerDoomed(point) => {
+                let nth = u32::try_from(choice % 10).unwrap_or_default() + 1;
+                let settings = borrowed(&self.stores);
+                let mut doomed = pipeline.spawn_doomed_with(point, nth, &settings);
+                // Where others keep all batches from it, it is killed somewhere else.
+                drop(timeout(lasting + Duration::from_secs(10), doomed.exit_code()).await);
+            }
+            ServiceFault::ConsumerJoins => {
+                let mut guest = pipeline.spawn(Program::Consumer, &borrowed(&self.stores));
+                let_last(lasting).await;
+                guest.terminate();
+                let code = guest.exit_code().await;
+                assert!(ENDED.contains(&code), "a consumer that was stopped ended with {code}");
+            }
+            ServiceFault::AnalyticsKilled => killed(&mut self.analytics),
+        }
+    }
+
+    /// Starts again what has ended by itself, as every place where services run does.
+    pub(super) fn revive(&mut self) {
+        let [first, second] = &mut self.consumers;
+        let all = [&mut self.ingest, first, second, &mut self.analytics];
+        for service in all {
+            if service.has_ended() {
+                *self.ended.entry(service.program().name()).or_default() += 1;
+                service.restart();
+            }
+        }
+    }
+}
+
+fn borrowed<'a>(settings: &'a [(&'static str, String)]) -> Vec<(&'static str, &'a str)> {
+    settings.iter().map(|(name, value)| (*name, value.as_str())).collect()
+}
+
+fn killed(service: &mut Service) {
+    service.kill_9();
+    service.restart();
+}
+
+async fn stopped(service: &mut Service, codes: &[i32]) {
+    service.terminate();
+    let code = service.exit_code().await;
+    assert!(codes.contains(&code), "{} ended with {code}", service.program().name());
+    service.restart();
+}
+
+async fn frozen(service: &Service, lasting: Duration) {
+    service.freeze();
+    let_last(lasting).await;
+    service.thaw();
+}
