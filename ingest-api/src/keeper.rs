@@ -6,11 +6,12 @@ use std::{
 };
 
 use proto_schemas::AdEvent;
+use tokio::runtime::Handle;
 use tracing::{info, warn};
 
 use crate::{
     error::Refusal,
-    producer::Producer,
+    producer::{Pending, Producer},
     spool::{
         Spool,
         circuit::{Change, Circuit, Way},
@@ -45,17 +46,53 @@ impl Keeper {
             self.producer.send(event, traceparent).await?;
             return Ok(Kept::Kafka);
         };
-        if self.breaker.way() == Way::Kafka {
-            match self.producer.send(event, traceparent).await {
-                Ok(()) => {
-                    self.breaker.succeeded();
-                    return Ok(Kept::Kafka);
-                }
-                Err(_counted_and_logged) => self.breaker.failed(),
-            }
+        if self.breaker.way() == Way::Kafka && self.send(event, traceparent).await {
+            return Ok(Kept::Kafka);
         }
         spool.keep(event, traceparent).await?;
         Ok(Kept::Spool)
+    }
+
+    /// Sends an event to Kafka, and tells whether it was acknowledged.
+    async fn send(&self, event: &AdEvent, traceparent: &str) -> bool {
+        let breaker = self.breaker.clone();
+        match self.producer.begin(event, traceparent) {
+            Ok(pending) => Attempt { pending: Some(pending), breaker }.succeeds().await,
+            Err(_counted_and_logged) => {
+                breaker.failed();
+                false
+            }
+        }
+    }
+}
+
+/// An event on its way to Kafka. The breaker learns what becomes of it, also where its player hangs
+/// up before that: players less patient than we are must not hide that Kafka is away.
+struct Attempt {
+    /// `None` once it is known.
+    pending: Option<Pending>,
+    breaker: Breaker,
+}
+
+impl Attempt {
+    async fn succeeds(mut self) -> bool {
+        let Some(pending) = &mut self.pending else { return false };
+        let acknowledged = pending.acknowledged().await.is_ok();
+        self.pending = None;
+        self.breaker.tell(acknowledged);
+        acknowledged
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        // Without a runtime the service has ended, and nobody needs to know.
+        let (Some(mut pending), Ok(runtime)) = (self.pending.take(), Handle::try_current()) else {
+            return;
+        };
+        let breaker = self.breaker.clone();
+        // One for each event in the producer's queue at most, and only for as long as that waits.
+        runtime.spawn(async move { breaker.tell(pending.acknowledged().await.is_ok()) });
     }
 }
 
@@ -71,6 +108,10 @@ impl Breaker {
     /// Tells whether Kafka is taken to be away.
     pub(crate) fn is_open(&self) -> bool {
         self.circuit().is_open()
+    }
+
+    fn tell(&self, acknowledged: bool) {
+        if acknowledged { self.succeeded() } else { self.failed() }
     }
 
     pub(crate) fn succeeded(&self) {
