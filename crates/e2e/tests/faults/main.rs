@@ -15,4 +15,5 @@ mod postgres_restored;
 mod rebalances;
 mod redis_faults;
 mod replies_lost;
+mod spool;
 mod strange_topics;
