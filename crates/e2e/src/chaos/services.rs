@@ -15,6 +15,9 @@ use crate::{
 /// consumer whose broker is away can crash it, which must cost nothing.
 const ENDED: [i32; 3] = [0, 134, 139];
 
+/// After this long Kafka gives up a member that says nothing.
+const SESSION: Duration = Duration::from_secs(10);
+
 /// Steps of counting at which a consumer can be killed.
 const FAILPOINTS: [&str; 6] = [
     "before-fence",
@@ -33,8 +36,9 @@ pub(super) enum ServiceFault {
     IngestFrozen,
     ConsumerKilled,
     ConsumerStopped,
-    /// For longer than its session or not.
     ConsumerFrozen,
+    /// Frozen for longer than its session, so that the other takes over.
+    ConsumerZombie,
     /// One more comes, and dies at this step of counting.
     ConsumerDoomed(&'static str),
     /// One more comes, and goes in good order.
@@ -65,6 +69,7 @@ impl ServiceFault {
             Self::ConsumerKilled,
             Self::ConsumerStopped,
             Self::ConsumerFrozen,
+            Self::ConsumerZombie,
             Self::ConsumerJoins,
             Self::AnalyticsKilled,
         ];
@@ -107,12 +112,13 @@ impl Services {
             ServiceFault::ConsumerKilled => killed(consumer),
             ServiceFault::ConsumerStopped => stopped(consumer, &ENDED).await,
             ServiceFault::ConsumerFrozen => frozen(consumer, lasting).await,
+            ServiceFault::ConsumerZombie => frozen(consumer, SESSION + lasting / 2).await,
             ServiceFault::ConsumerDoomed(point) => {
                 let nth = u32::try_from(choice % 10).unwrap_or_default() + 1;
                 let settings = borrowed(&self.stores);
                 let mut doomed = pipeline.spawn_doomed_with(point, nth, &settings);
                 // Where others keep all batches from it, it is killed somewhere else.
-                drop(timeout(lasting + Duration::from_secs(10), doomed.exit_code()).await);
+                drop(timeout(lasting + SESSION, doomed.exit_code()).await);
             }
             ServiceFault::ConsumerJoins => {
                 let mut guest = pipeline.spawn(Program::Consumer, &borrowed(&self.stores));
