@@ -129,9 +129,19 @@ impl Pipeline {
         nth: u32,
         settings: &[(&str, &str)],
     ) -> Service {
+        self.spawn_with_failpoint(&format!("{point}={}*off->return", nth - 1), settings)
+    }
+
+    /// Starts a consumer that stands still, as if by SIGSTOP, when it comes to this step for the `nth`
+    /// time (from 1), once; see [`Process::is_frozen`].
+    pub fn spawn_zombie(&self, point: &str, nth: u32, settings: &[(&str, &str)]) -> Service {
+        let failpoint = format!("{point}={}*off->1*return(freeze)->off", nth - 1);
+        self.spawn_with_failpoint(&failpoint, settings)
+    }
+
+    fn spawn_with_failpoint(&self, failpoint: &str, settings: &[(&str, &str)]) -> Service {
         let mut command = self.command("click-consumer-failpoints", &[]);
-        let failpoint = format!("{point}={}*off->return", nth - 1);
-        let settings = settings.iter().copied().chain([("FAILPOINTS", failpoint.as_str())]);
+        let settings = settings.iter().copied().chain([("FAILPOINTS", failpoint)]);
         command.environment.extend(settings.map(|(name, it)| (name.to_owned(), it.to_owned())));
         Service::spawn(Program::Consumer, command, self.http.clone())
     }

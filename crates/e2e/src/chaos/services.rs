@@ -2,13 +2,13 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::{
     chaos::{deck::Step, links::Links},
     pipeline::Pipeline,
     service::{Program, Service},
-    wait::let_last,
+    wait::{POLL, let_last},
 };
 
 /// Exit codes of a process that ended in good order, aborted, or met a fault of memory: closing a
@@ -41,6 +41,8 @@ pub(super) enum ServiceFault {
     ConsumerZombie,
     /// One more comes, and dies at this step of counting.
     ConsumerDoomed(&'static str),
+    /// One more comes, freezes at this step of counting until another has its partitions, and wakes.
+    ConsumerZombieAt(&'static str),
     /// One more comes, and goes in good order.
     ConsumerJoins,
     AnalyticsKilled,
@@ -73,7 +75,8 @@ impl ServiceFault {
             Self::ConsumerJoins,
             Self::AnalyticsKilled,
         ];
-        doomed.into_iter().chain(others).collect()
+        let zombies = FAILPOINTS.map(Self::ConsumerZombieAt);
+        doomed.into_iter().chain(zombies).chain(others).collect()
     }
 }
 
@@ -114,11 +117,26 @@ impl Services {
             ServiceFault::ConsumerFrozen => frozen(consumer, lasting).await,
             ServiceFault::ConsumerZombie => frozen(consumer, SESSION + lasting / 2).await,
             ServiceFault::ConsumerDoomed(point) => {
-                let nth = u32::try_from(choice % 10).unwrap_or_default() + 1;
                 let settings = borrowed(&self.stores);
-                let mut doomed = pipeline.spawn_doomed_with(point, nth, &settings);
+                let mut doomed = pipeline.spawn_doomed_with(point, nth(choice), &settings);
                 // Where others keep all batches from it, it is killed somewhere else.
                 drop(timeout(lasting + SESSION, doomed.exit_code()).await);
+            }
+            ServiceFault::ConsumerZombieAt(point) => {
+                let settings = borrowed(&self.stores);
+                let zombie = pipeline.spawn_zombie(point, nth(choice), &settings);
+                // Where others keep all batches from it, it is frozen somewhere else.
+                let frozen = async {
+                    while !zombie.process().is_frozen() {
+                        sleep(POLL).await;
+                    }
+                };
+                drop(timeout(SESSION, frozen).await);
+                zombie.freeze();
+                let_last(SESSION + lasting / 2).await;
+                zombie.thaw();
+                // Long enough to do what it was about to do; then it is killed.
+                let_last(lasting / 2).await;
             }
             ServiceFault::ConsumerJoins => {
                 let mut guest = pipeline.spawn(Program::Consumer, &borrowed(&self.stores));
@@ -146,6 +164,11 @@ impl Services {
 
 fn borrowed<'a>(settings: &'a [(&'static str, String)]) -> Vec<(&'static str, &'a str)> {
     settings.iter().map(|(name, value)| (*name, value.as_str())).collect()
+}
+
+/// One of the first times that a step is reached.
+fn nth(choice: usize) -> u32 {
+    u32::try_from(choice % 10).unwrap_or_default() + 1
 }
 
 fn killed(service: &mut Service) {
