@@ -52,6 +52,7 @@ pub mod redis;
 mod sample;
 mod service;
 pub mod settings;
+mod small_disk;
 mod stores;
 mod topic;
 mod wait;
@@ -68,6 +69,7 @@ pub use crate::{
     proxy::{Link, Proxy, Request},
     sample::Sample,
     service::{Program, Service},
+    small_disk::SmallDisk,
     wait::{LIMIT, let_last, until, until_equal, until_within},
     watch::{Watch, Watched},
 };

@@ -7,6 +7,7 @@ mod broker_faults;
 mod chaos;
 mod consumer_killed;
 mod consumer_zombie;
+mod disks_full;
 mod guarantees;
 mod ingest_killed;
 mod links_cut;
