@@ -10,9 +10,13 @@ use crate::proxy::Proxy;
 
 /// Starts a Kafka that no other test uses, behind a proxy; clients are told the proxy's address.
 pub async fn start() -> (Kafka, Proxy) {
+    start_at(Place::temporary().expect("a temporary folder")).await
+}
+
+/// The same in a place that the caller has chosen.
+pub async fn start_at(place: Place) -> (Kafka, Proxy) {
     let proxy = Proxy::listen().await;
-    let place = Place::temporary().expect("a temporary folder").advertising(proxy.port());
-    let kafka = Kafka::start(place).await.expect("kafka starts");
+    let kafka = Kafka::start(place.advertising(proxy.port())).await.expect("kafka starts");
     proxy.forward_to(kafka.port());
     (kafka, proxy)
 }

@@ -59,6 +59,11 @@ impl SmallDisk {
         Place::throwaway(&self.path, self.path.with_extension("log"))
     }
 
+    /// The same in a folder of the disk, so that a copy of the data fits beside it.
+    pub fn place_within(&self) -> Place {
+        Place::throwaway(self.path.join("data"), self.path.with_extension("log"))
+    }
+
     /// Whether it is a disk of its own. If not, only [`fill_under`](Self::fill_under) can fill it.
     pub fn is_mounted(&self) -> bool {
         self.mounted

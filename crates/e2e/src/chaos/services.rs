@@ -8,6 +8,7 @@ use crate::{
     chaos::{deck::Step, links::Links},
     pipeline::Pipeline,
     service::{Program, Service},
+    small_disk::SmallDisk,
     wait::{POLL, let_last},
 };
 
@@ -46,6 +47,7 @@ pub(super) enum ServiceFault {
     /// One more comes, and goes in good order.
     ConsumerJoins,
     AnalyticsKilled,
+    SpoolDiskFull,
 }
 
 /// One ingest service with a spool, two consumers, one analytics service.
@@ -58,7 +60,7 @@ pub(super) struct Services {
     pub(super) ended: BTreeMap<&'static str, u32>,
     /// Where consumers reach their stores.
     stores: Vec<(&'static str, String)>,
-    _spool: tempfile::TempDir,
+    spool: SmallDisk,
 }
 
 impl ServiceFault {
@@ -74,6 +76,7 @@ impl ServiceFault {
             Self::ConsumerZombie,
             Self::ConsumerJoins,
             Self::AnalyticsKilled,
+            Self::SpoolDiskFull,
         ];
         let zombies = FAILPOINTS.map(Self::ConsumerZombieAt);
         doomed.into_iter().chain(zombies).chain(others).collect()
@@ -83,8 +86,8 @@ impl ServiceFault {
 impl Services {
     /// Starts all of them, with the stores behind `links`, and waits until they are ready.
     pub(super) async fn start(pipeline: &Pipeline, links: &Links) -> Self {
-        let spool = tempfile::tempdir().expect("a temporary folder");
-        let folder = spool.path().display().to_string();
+        let spool = SmallDisk::new(8);
+        let folder = spool.path().join("spool").display().to_string();
         let stores = vec![
             ("DATABASE_URL", pipeline.database_url(links.postgres.port())),
             ("REDIS_URL", format!("redis://127.0.0.1:{}", links.redis.port())),
@@ -101,7 +104,7 @@ impl Services {
             pipeline.start(Program::Analytics, &settings),
         );
         let (consumers, ended) = ([first, second], BTreeMap::new());
-        Self { ingest, consumers, analytics, ended, stores, _spool: spool }
+        Self { ingest, consumers, analytics, ended, stores, spool }
     }
 
     pub(super) async fn inject(&mut self, pipeline: &Pipeline, step: Step<ServiceFault>) {
@@ -146,6 +149,13 @@ impl Services {
                 assert!(ENDED.contains(&code), "a consumer that was stopped ended with {code}");
             }
             ServiceFault::AnalyticsKilled => killed(&mut self.analytics),
+            // Elsewhere the spool's own limit, which is lower, has to do.
+            ServiceFault::SpoolDiskFull if self.spool.is_mounted() => {
+                self.spool.fill();
+                let_last(lasting).await;
+                self.spool.make_space();
+            }
+            ServiceFault::SpoolDiskFull => {}
         }
     }
 

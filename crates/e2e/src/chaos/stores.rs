@@ -16,8 +16,13 @@ use crate::{
     proxy::Proxy,
     redis,
     service::Service,
-    wait::{let_last, until_within},
+    small_disk::SmallDisk,
+    wait::{let_last, until, until_within},
 };
+
+/// Enough for two hours of the players' clicks in Kafka, and for Postgres with a copy of itself; all of
+/// it memory where it is filled.
+const DISK_MEBIBYTES: u32 = 1024;
 
 /// What happens to a store, or is put into one.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -29,12 +34,14 @@ pub(super) enum StoreFault {
     /// Records that are no events.
     KafkaGarbage,
     KafkaPartitionsAdded,
+    KafkaDiskFull,
     /// As `pg_ctl stop -m immediate` does.
     PostgresCrashed,
     PostgresKilled,
     PostgresAway,
     /// Every backend of the consumers is ended, whatever it does.
     PostgresBackendsKilled,
+    PostgresDiskFull,
     /// Put back to a copy of its data folder, and `adctl epoch renew`.
     PostgresRestored,
     RedisKilled,
@@ -59,6 +66,9 @@ pub(super) struct Stores {
     observer: Option<Observer>,
     /// Where the observer asks.
     analytics: Option<String>,
+    // Behind the servers, so that they are dropped after them.
+    kafka_disk: SmallDisk,
+    postgres_disk: SmallDisk,
 }
 
 impl StoreFault {
@@ -69,10 +79,12 @@ impl StoreFault {
             Self::KafkaAway,
             Self::KafkaGarbage,
             Self::KafkaPartitionsAdded,
+            Self::KafkaDiskFull,
             Self::PostgresCrashed,
             Self::PostgresKilled,
             Self::PostgresAway,
             Self::PostgresBackendsKilled,
+            Self::PostgresDiskFull,
             Self::PostgresRestored,
             Self::RedisKilled,
             Self::RedisAway,
@@ -88,10 +100,23 @@ impl StoreFault {
 impl Stores {
     /// Starts all three, and a proxy that Kafka sends its clients to.
     pub(super) async fn start() -> (Self, Proxy) {
-        let ((kafka, proxy), postgres, redis) =
-            tokio::join!(kafka::start(), postgres::start(), redis::start());
-        let partitions = PARTITIONS.unsigned_abs() as usize;
-        (Self { kafka, postgres, redis, partitions, observer: None, analytics: None }, proxy)
+        let [kafka_disk, postgres_disk] = [DISK_MEBIBYTES; 2].map(SmallDisk::new);
+        let ((kafka, proxy), postgres, redis) = tokio::join!(
+            kafka::start_at(kafka_disk.place_within()),
+            Postgres::start(postgres_disk.place_within()),
+            redis::start(),
+        );
+        let stores = Self {
+            kafka,
+            postgres: postgres.expect("postgres starts"),
+            redis,
+            partitions: PARTITIONS.unsigned_abs() as usize,
+            observer: None,
+            analytics: None,
+            kafka_disk,
+            postgres_disk,
+        };
+        (stores, proxy)
     }
 
     /// Begins to watch the API and Postgres.
@@ -115,7 +140,7 @@ impl Stores {
     pub(super) async fn inject(&mut self, pipeline: &Pipeline, step: Step<StoreFault>) {
         /// Records that are no events, at each time.
         const GARBAGE: u32 = 10;
-        let Self { kafka, postgres, redis, .. } = self;
+        let Self { kafka, postgres, redis, kafka_disk, postgres_disk, .. } = self;
         let lasting = let_last(step.lasting);
         match step.fault {
             StoreFault::KafkaKilled => kafka.restart().await.expect("kafka starts again"),
@@ -135,6 +160,13 @@ impl Stores {
                 // Its answer may be lost on a broken link; the next one adds this one too.
                 drop(pipeline.try_add_partitions(self.partitions).await);
             }
+            StoreFault::KafkaDiskFull => {
+                kafka_disk.fill_under(kafka);
+                lasting.await;
+                kafka_disk.make_space_under(kafka);
+                // It has stopped itself, unless nothing was written meanwhile.
+                kafka.restart().await.expect("kafka starts again");
+            }
             StoreFault::PostgresCrashed => {
                 postgres::crash(postgres).await;
                 lasting.await;
@@ -150,6 +182,19 @@ impl Stores {
                 const KILL: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
                                     WHERE application_name = 'click-consumer'";
                 pipeline.execute(KILL).await;
+            }
+            StoreFault::PostgresDiskFull => {
+                postgres_disk.fill_under(postgres);
+                lasting.await;
+                postgres_disk.make_space_under(postgres);
+                until("postgres serves again", async || {
+                    // It stops itself where its log cannot grow.
+                    if !postgres.is_running() {
+                        postgres.restart().await.expect("postgres starts again");
+                    }
+                    pipeline.try_execute("SELECT pg_switch_wal()").await.is_ok()
+                })
+                .await;
             }
             StoreFault::PostgresRestored => self.put_postgres_back(pipeline, step.lasting).await,
             StoreFault::RedisKilled => redis.restart().await.expect("redis starts again"),
