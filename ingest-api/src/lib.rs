@@ -16,6 +16,7 @@ mod spool;
 mod trace;
 mod watch;
 
+use steady_waits as _;
 use tokio_util::sync::CancellationToken;
 
 pub use crate::{
