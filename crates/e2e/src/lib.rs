@@ -39,6 +39,7 @@
 pub mod chaos;
 mod check;
 mod client;
+mod clock;
 mod counts;
 pub mod kafka;
 mod load;
@@ -61,6 +62,7 @@ mod watch;
 pub use crate::{
     check::CAUGHT_UP_WITHIN,
     client::{Answer, Client, click},
+    clock::Clock,
     counts::{AdCounts, Counts},
     load::{Load, Players, Sent},
     observer::{Observed, Observer},

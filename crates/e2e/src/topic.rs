@@ -63,6 +63,18 @@ impl Pipeline {
     }
 }
 
+impl Pipeline {
+    /// How many consumers Kafka knows of in the pipeline's group.
+    pub async fn group_members(&self) -> usize {
+        let scope = self.scope.clone();
+        let asked = tokio::task::spawn_blocking(move || {
+            let groups = consumer(&scope).fetch_group_list(Some(&scope.consumer_group), LIMIT);
+            groups.expect("a list").groups().iter().map(|it| it.members().len()).sum()
+        });
+        asked.await.expect("Kafka answers")
+    }
+}
+
 /// How many records both topics have together.
 pub(crate) async fn end(scope: &Scope) -> i64 {
     let scope = scope.clone();

@@ -5,6 +5,7 @@
 
 mod broker_faults;
 mod chaos;
+mod clock_jumps;
 mod consumer_killed;
 mod consumer_zombie;
 mod disks_full;
