@@ -6,6 +6,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::{
     chaos::{deck::Step, links::Links},
+    clock::Clock,
     pipeline::Pipeline,
     service::{Program, Service},
     small_disk::SmallDisk,
@@ -15,6 +16,8 @@ use crate::{
 /// Exit codes of a process that ended in good order, aborted, or met a fault of memory: closing a
 /// consumer whose broker is away can crash it, which must cost nothing.
 const ENDED: [i32; 3] = [0, 134, 139];
+
+const HOUR_S: i64 = 3600;
 
 /// After this long Kafka gives up a member that says nothing.
 const SESSION: Duration = Duration::from_secs(10);
@@ -48,6 +51,8 @@ pub(super) enum ServiceFault {
     ConsumerJoins,
     AnalyticsKilled,
     SpoolDiskFull,
+    /// Its wall clock is an hour ahead, then an hour behind, and then right again.
+    ClockJumps(Program),
 }
 
 /// One ingest service with a spool, two consumers, one analytics service.
@@ -61,6 +66,10 @@ pub(super) struct Services {
     /// Where consumers reach their stores.
     stores: Vec<(&'static str, String)>,
     spool: SmallDisk,
+    ingest_clock: Clock,
+    /// Of both.
+    consumer_clock: Clock,
+    analytics_clock: Clock,
 }
 
 impl ServiceFault {
@@ -79,7 +88,8 @@ impl ServiceFault {
             Self::SpoolDiskFull,
         ];
         let zombies = FAILPOINTS.map(Self::ConsumerZombieAt);
-        doomed.into_iter().chain(zombies).chain(others).collect()
+        let clocks = Program::ALL.map(Self::ClockJumps);
+        doomed.into_iter().chain(zombies).chain(clocks).chain(others).collect()
     }
 }
 
@@ -96,15 +106,28 @@ impl Services {
         ];
         // Small enough to be full at times.
         let spooling = [("SPOOL_DIR", folder.as_str()), ("SPOOL_MAX_BYTES", "1MiB")];
-        let settings = borrowed(&stores);
+        let clocks = [(); 3].map(|()| Clock::new());
+        let of_ingest = [&spooling[..], &clocks[0].settings()].concat();
+        let of_consumers = [&borrowed(&stores)[..], &clocks[1].settings()].concat();
+        let of_analytics = [&borrowed(&stores)[..], &clocks[2].settings()].concat();
         let (ingest, first, second, analytics) = tokio::join!(
-            pipeline.start(Program::Ingest, &spooling),
-            pipeline.start(Program::Consumer, &settings),
-            pipeline.start(Program::Consumer, &settings),
-            pipeline.start(Program::Analytics, &settings),
+            pipeline.start(Program::Ingest, &of_ingest),
+            pipeline.start(Program::Consumer, &of_consumers),
+            pipeline.start(Program::Consumer, &of_consumers),
+            pipeline.start(Program::Analytics, &of_analytics),
         );
-        let (consumers, ended) = ([first, second], BTreeMap::new());
-        Self { ingest, consumers, analytics, ended, stores, spool }
+        let [ingest_clock, consumer_clock, analytics_clock] = clocks;
+        Self {
+            ingest,
+            consumers: [first, second],
+            analytics,
+            ended: BTreeMap::new(),
+            stores,
+            spool,
+            ingest_clock,
+            consumer_clock,
+            analytics_clock,
+        }
     }
 
     pub(super) async fn inject(&mut self, pipeline: &Pipeline, step: Step<ServiceFault>) {
@@ -156,6 +179,18 @@ impl Services {
                 self.spool.make_space();
             }
             ServiceFault::SpoolDiskFull => {}
+            ServiceFault::ClockJumps(program) => {
+                let clock = match program {
+                    Program::Ingest => &self.ingest_clock,
+                    Program::Consumer => &self.consumer_clock,
+                    Program::Analytics => &self.analytics_clock,
+                };
+                for ahead in [HOUR_S, -HOUR_S] {
+                    clock.set_ahead(ahead);
+                    let_last(lasting / 2).await;
+                }
+                clock.set_ahead(0);
+            }
         }
     }
 
