@@ -43,6 +43,7 @@ mod clock;
 mod counts;
 pub mod kafka;
 mod load;
+mod memory;
 mod observer;
 mod pipeline;
 mod ports;
@@ -65,6 +66,7 @@ pub use crate::{
     clock::Clock,
     counts::{AdCounts, Counts},
     load::{Load, Players, Sent},
+    memory::Memory,
     observer::{Observed, Observer},
     pipeline::{Pipeline, Services},
     process::{Process, freeze, thaw},

@@ -30,16 +30,30 @@ impl Pipeline {
 impl Pipeline {
     /// Puts bytes on the topic of clicks that no version of this project ever wrote.
     pub async fn send_garbage(&self, records: u32) {
+        self.send_bytes(records, vec![0xff; 40], None).await;
+    }
+
+    /// The same with so many bytes in each, and all of it on the first partition.
+    pub async fn send_large_garbage(&self, records: u32, bytes: usize) {
+        self.send_bytes(records, vec![0xff; bytes], Some(0)).await;
+    }
+
+    async fn send_bytes(&self, records: u32, mut bytes: Vec<u8>, partition: Option<i32>) {
         let producer: FutureProducer = ClientConfig::new()
             .set("bootstrap.servers", &self.scope.stack.kafka_brokers)
             .create()
             .expect("a producer");
-        let (topics, mut bytes) = (self.scope.topics(), [0xff; 40]);
-        for number in 0..records {
-            bytes[1..5].copy_from_slice(&number.to_be_bytes());
+        let topics = self.scope.topics();
+        let sent = (0..records).map(|number| {
             let key = number.to_be_bytes();
-            let record = FutureRecord::to(topics.of(Kind::Click)).key(&key).payload(&bytes[..]);
-            producer.send(record, LIMIT).await.expect("acknowledged");
+            bytes[1..5].copy_from_slice(&key);
+            let mut record = FutureRecord::to(topics.of(Kind::Click)).key(&key).payload(&bytes);
+            record.partition = partition;
+            producer.send_result(record).map_err(|(error, _)| error).expect("room in the queue")
+        });
+        // All at once: each of these has its bytes by then.
+        for sent in sent.collect::<Vec<_>>() {
+            sent.await.expect("an answer").expect("acknowledged");
         }
     }
 

@@ -12,6 +12,7 @@ mod disks_full;
 mod guarantees;
 mod ingest_killed;
 mod links_cut;
+mod links_silent;
 mod postgres_faults;
 mod postgres_restored;
 mod rebalances;
