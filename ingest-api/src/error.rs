@@ -8,7 +8,7 @@ use axum::{
 };
 use service_kit::http::{BodyError, error_response};
 
-use crate::{metrics::Outcome, post::Invalid, producer::NotAcknowledged, spool::NotSpooled};
+use crate::{metrics::Outcome, producer::NotAcknowledged, report::Invalid, spool::NotSpooled};
 
 /// How long a player should wait before it sends again what could not be kept.
 ///

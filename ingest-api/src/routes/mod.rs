@@ -1,0 +1,3 @@
+//! The ways in: one file for each.
+
+pub(crate) mod single;
