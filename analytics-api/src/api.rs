@@ -2,7 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{Router, extract::State, http::Method, routing::get};
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{Path, State, rejection::PathRejection},
+    http::{HeaderName, Method, header},
+    routing::get,
+};
+use proto_schemas::AdId;
 use service_kit::{
     http::with_fallbacks,
     metrics::{HttpMetrics, RouteStatuses},
@@ -11,19 +18,24 @@ use service_kit::{
 use crate::{
     active_ads::ActiveAds,
     answer::Answer,
-    error::Unavailable,
+    error::{NoVast, Unavailable},
     flight::{Ages, Flight},
     metrics::{Metrics, Route},
     reader::Reader,
+    vast::Vast,
 };
 
 /// How long a failure may be given to requests that come just after it.
 const FAILURE_AGE: Duration = Duration::from_millis(100);
 
+/// Where players get an ad.
+const VAST: &str = "/ads/{id}/vast.xml";
+
 /// Every status that the routes can answer, besides the 405 of other methods.
-pub(crate) const ROUTES: [RouteStatuses; 2] = [
+pub(crate) const ROUTES: [RouteStatuses; 3] = [
     (Route::Ads.path(), Method::GET, &[200, 503]),
     (Route::Analytics.path(), Method::GET, &[200, 503]),
+    (VAST, Method::GET, &[200, 404, 503]),
 ];
 
 /// What the handlers need. Shared behind an `Arc`.
@@ -32,6 +44,7 @@ pub(crate) struct Api {
     totals: Flight<Answer, Unavailable>,
     active_ads: ActiveAds,
     ads: Flight<Answer, Unavailable>,
+    vast: Vast,
     metrics: Metrics,
 }
 
@@ -39,13 +52,14 @@ impl Api {
     pub(crate) fn new(
         reader: Arc<Reader>,
         active_ads: ActiveAds,
+        vast: Vast,
         max_age: Duration,
         metrics: Metrics,
     ) -> Self {
         let totals = Flight::new(Ages { answer: max_age, failure: FAILURE_AGE });
         // Requests at the same time share a read, but a change of an ad shows at once.
         let ads = Flight::new(Ages { answer: Duration::ZERO, failure: FAILURE_AGE });
-        Self { reader, totals, active_ads, ads, metrics }
+        Self { reader, totals, active_ads, ads, vast, metrics }
     }
 }
 
@@ -53,7 +67,8 @@ impl Api {
 pub(crate) fn router(api: Arc<Api>, http_metrics: &HttpMetrics) -> Router {
     let router = Router::new()
         .route(Route::Ads.path(), get(list_ads))
-        .route(Route::Analytics.path(), get(list_analytics));
+        .route(Route::Analytics.path(), get(list_analytics))
+        .route(VAST, get(vast));
     http_metrics.wrap(with_fallbacks(router).with_state(api))
 }
 
@@ -69,4 +84,20 @@ async fn list_analytics(State(api): State<Arc<Api>>) -> Result<Answer, Unavailab
     let answer = api.totals.share(|| api.reader.read()).await?;
     api.metrics.answered(Route::Analytics, answer.source);
     Ok(answer)
+}
+
+/// Serves an ad to a video player. Nobody may keep the answer: its tracking URLs are of one serving.
+async fn vast(
+    State(api): State<Arc<Api>>,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<([(HeaderName, &'static str); 2], Bytes), NoVast> {
+    // What is no id, or not even text, is no ad either.
+    let id = id.map_err(|_not_text| NoVast::UnknownAd)?;
+    let ad = id.parse().ok().and_then(AdId::new).ok_or(NoVast::UnknownAd)?;
+    let document = api.vast.serve(ad).await?;
+    let headers = [
+        (header::CONTENT_TYPE, "application/xml; charset=utf-8"),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    Ok((headers, document))
 }

@@ -7,6 +7,8 @@ use service_kit::settings::{
     groups::{Postgres, PublicShutdown, Redis},
 };
 
+use crate::PublicUrl;
+
 /// Settings, checked and ready for use.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -30,14 +32,17 @@ pub struct Config {
     /// No request waits longer than twice this and four Redis budgets: for the read that is under
     /// way, and for one of its own. Must stay below the load balancer's own timeout.
     pub postgres_timeout: Duration,
-    /// `ANALYTICS_POOL_SIZE`: connections to Postgres at most. Defaults to 4.
+    /// `ANALYTICS_POOL_SIZE`: connections to Postgres at most. Defaults to 6.
     ///
-    /// Three are ever in use at once, however many requests there are: one for each route, and one
-    /// for the look at the epoch each second.
+    /// Three are for the lists and the look at the epoch, however many requests there are; all others
+    /// look up ads for VAST documents, each some thousand a second.
     pub pool_size: NonZeroUsize,
     /// `ANALYTICS_MAX_AGE`: how old the body of `/ads/analytics` may be. Defaults to `250ms`; `0s`
     /// reads the stores anew for each request that is not already waiting.
     pub max_age: Duration,
+    /// `PUBLIC_INGEST_URL`: where players reach ingest, for the tracking URLs of VAST documents.
+    /// Without it there are none.
+    pub ingest: Option<PublicUrl>,
     /// `ANALYTICS_HEADER_TIMEOUT`: how long a client may take to send a request's head, or leave its
     /// connection idle between two. Defaults to `75s`.
     ///
@@ -74,13 +79,17 @@ impl Settings for Config {
             ),
             pool_size: vars.or(
                 "ANALYTICS_POOL_SIZE",
-                "4",
-                "Connections to Postgres at most; three are ever in use at once",
+                "6",
+                "Connections to Postgres at most; all but three look up ads for VAST documents",
             ),
             max_age: vars.or(
                 "ANALYTICS_MAX_AGE",
                 "250ms",
                 "How old the body of /ads/analytics may be",
+            ),
+            ingest: vars.optional(
+                "PUBLIC_INGEST_URL",
+                "Where players reach ingest, as VAST documents tell them; unset: no such documents",
             ),
             header_timeout: vars.or(
                 "ANALYTICS_HEADER_TIMEOUT",
@@ -148,6 +157,7 @@ mod tests {
             ("ANALYTICS_POSTGRES_TIMEOUT", "2h"),
             ("ANALYTICS_POOL_SIZE", "0"),
             ("ANALYTICS_MAX_AGE", "1h"),
+            ("PUBLIC_INGEST_URL", "events.example.com"),
         ];
 
         let problems = read(bad).expect_err("all wrong");
@@ -161,7 +171,7 @@ mod tests {
     fn every_setting_says_what_it_is_for() {
         let settings = describe::<Config>();
 
-        assert_eq!(settings.len(), 13);
+        assert_eq!(settings.len(), 14);
         assert!(settings.iter().all(|setting| !setting.help.is_empty()));
     }
 }

@@ -53,3 +53,39 @@ impl IntoResponse for Unavailable {
         error_response(status, code, self.to_string(), None, retry_after)
     }
 }
+
+/// Why a player gets no VAST document. The message is shown to the client; a source is only logged.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NoVast {
+    #[error("There is no such ad.")]
+    UnknownAd,
+    #[error("This ad is not active.")]
+    InactiveAd,
+    #[error("This ad has no video.")]
+    NoMedia,
+    #[error("This server serves no VAST documents.")]
+    Off,
+    #[error("The ads cannot be read right now; try again later.")]
+    Unavailable(#[from] StoreError),
+}
+
+impl NoVast {
+    fn parts(&self) -> (StatusCode, &'static str, Option<Duration>) {
+        match self {
+            Self::UnknownAd => (StatusCode::NOT_FOUND, "unknown_ad", None),
+            Self::InactiveAd => (StatusCode::NOT_FOUND, "inactive_ad", None),
+            Self::NoMedia => (StatusCode::NOT_FOUND, "no_media", None),
+            Self::Off => (StatusCode::NOT_FOUND, "vast_off", None),
+            Self::Unavailable(_) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "unavailable", Some(RETRY_AFTER))
+            }
+        }
+    }
+}
+
+impl IntoResponse for NoVast {
+    fn into_response(self) -> Response {
+        let (status, code, retry_after) = self.parts();
+        error_response(status, code, self.to_string(), None, retry_after)
+    }
+}

@@ -3,6 +3,7 @@
 //! Postgres holds the truth; Redis holds a projection of it that can be lost, late or of another
 //! time. `trust` says when Redis may be believed, `reader` asks the stores by those rules, `guard`
 //! keeps a slow Redis from slowing every request, and `flight` lets many requests share one read.
+//! `vast` serves an ad to a video player.
 
 mod active_ads;
 mod analytics;
@@ -20,6 +21,7 @@ mod metrics;
 mod reader;
 mod server;
 mod trust;
+mod vast;
 mod watch;
 
 use tokio_util::sync::CancellationToken;
@@ -27,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 pub use crate::{
     config::Config,
     server::{Server, bind},
+    vast::PublicUrl,
 };
 
 /// Serves until `shutdown` is cancelled and every request in flight is answered.

@@ -25,6 +25,7 @@ use crate::{
     guard::Guard,
     metrics::{Metrics, ViewAge},
     reader::Reader,
+    vast::Vast,
     watch::watch,
 };
 
@@ -52,10 +53,10 @@ pub async fn bind(config: Config) -> anyhow::Result<Server> {
     let http_metrics = HttpMetrics::register(&mut registry, &api::ROUTES);
     let metrics = Metrics::register(&mut registry);
 
-    let (reader, active_ads) = stores(&config, &metrics)?;
+    let (reader, active_ads, vast) = stores(&config, &metrics)?;
     let watched = Arc::clone(&reader);
     ViewAge::register(&mut registry, move || watched.view_age());
-    let api = Api::new(Arc::clone(&reader), active_ads, config.max_age, metrics);
+    let api = Api::new(Arc::clone(&reader), active_ads, vast, config.max_age, metrics);
 
     Ok(Server {
         public: http::listen(config.listen).await?,
@@ -134,8 +135,8 @@ impl Server {
     }
 }
 
-/// Makes both readers. They share the connections, and the guard in front of Redis.
-fn stores(config: &Config, metrics: &Metrics) -> anyhow::Result<(Arc<Reader>, ActiveAds)> {
+/// Makes the readers. They share the connections, and two of them the guard in front of Redis.
+fn stores(config: &Config, metrics: &Metrics) -> anyhow::Result<(Arc<Reader>, ActiveAds, Vast)> {
     let limit = config.postgres_timeout;
     let pool =
         read_only_pool(&config.postgres.url, "analytics-api", config.pool_size.get(), limit)?;
@@ -146,6 +147,7 @@ fn stores(config: &Config, metrics: &Metrics) -> anyhow::Result<(Arc<Reader>, Ac
     let projection = Projection::new(redis.clone());
     let cache = ActiveAdsCache::new(redis);
     let reader = Reader::new(pool.clone(), limit, projection, Arc::clone(&guard), metrics.clone());
-    let active_ads = ActiveAds::new(pool, limit, cache, guard, metrics.clone());
-    Ok((Arc::new(reader), active_ads))
+    let active_ads = ActiveAds::new(pool.clone(), limit, cache, guard, metrics.clone());
+    let vast = Vast::new(pool, config.pool_size, limit, config.ingest.clone());
+    Ok((Arc::new(reader), active_ads, vast))
 }

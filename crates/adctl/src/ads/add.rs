@@ -67,6 +67,7 @@ pub(crate) struct Add {
 
 /// The video of an ad: all of this, or nothing.
 #[derive(Args, Debug)]
+#[expect(clippy::struct_field_names, reason = "each is the name of a flag")]
 struct MediaArgs {
     /// The video that is played
     #[arg(
