@@ -1,6 +1,6 @@
 //! The documents that video players get.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use click_store::{Ad, Media, ads};
 use proto_schemas::AdId;
@@ -23,7 +23,7 @@ fn with_video(id: u64) -> Ad {
     let media = Media {
         url: "https://ads.example/video.mp4?quality=high&cdn=]]>".to_owned(),
         media_type: "video/mp4".to_owned(),
-        duration: std::time::Duration::from_millis(30_040),
+        duration: Duration::from_millis(30_040),
         width: 1280,
         height: 720,
     };

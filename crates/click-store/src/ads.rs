@@ -39,7 +39,7 @@ pub struct Media {
     pub height: u16,
 }
 
-/// The columns of an ad, in the order in which [`from_row`] reads them and [`write`] writes them.
+/// The columns of an ad, in the order in which [`from_row`] reads them and [`write()`] writes them.
 macro_rules! columns {
     () => {
         "ad_id, title, image_url, target_url, media_url, media_type, media_duration_ms, \

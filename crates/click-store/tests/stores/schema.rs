@@ -190,7 +190,7 @@ async fn half_a_video_is_refused() {
 #[tokio::test]
 async fn a_pool_for_reading_refuses_to_write_and_ends_what_takes_too_long() {
     let stores = Stores::new("readonly").await;
-    let limit = std::time::Duration::from_millis(50);
+    let limit = Duration::from_millis(50);
     let reader = click_store::read_only_pool(&stores.url, "tests", 1, limit).unwrap();
     assert_eq!(ads::list(&reader).await.unwrap().len(), 3);
 
