@@ -18,17 +18,18 @@ use crate::{
     client::{Client, Trust},
     error::Refusal,
     keeper::{Keeper, Kept},
-    metrics::{Metrics, Outcome},
+    metrics::Metrics,
     rate_limit::AddressLimiter,
     report::{Invalid, Report},
-    routes::single,
+    routes::{batch, single},
     trace::traceparent,
 };
 
 /// Every status that the routes can answer, besides the 405 of other methods.
-pub(crate) const ROUTES: [RouteStatuses; 2] = [
+pub(crate) const ROUTES: [RouteStatuses; 3] = [
     ("/ads/click", Method::POST, &[200, 400, 408, 413, 415, 429, 503]),
     ("/ads/impression", Method::POST, &[200, 400, 408, 413, 415, 429, 503]),
+    ("/ads/events", Method::POST, &[200, 400, 408, 413, 415, 429, 503]),
 ];
 
 /// What the handlers need. Shared behind an `Arc`.
@@ -66,7 +67,8 @@ impl Caller {
 pub(crate) fn router(ingest: Arc<Ingest>, http_metrics: &HttpMetrics) -> Router {
     let router = Router::new()
         .route("/ads/click", post(single::click))
-        .route("/ads/impression", post(single::impression));
+        .route("/ads/impression", post(single::impression))
+        .route("/ads/events", post(batch::events));
     http_metrics.wrap(with_fallbacks(router).with_state(ingest))
 }
 
@@ -100,8 +102,7 @@ impl Ingest {
         let arrived = self.metrics.arrived(kind);
         let kept = keeping.await;
         arrived.became(match &kept {
-            Ok((_, Kept::Kafka)) => Outcome::Received,
-            Ok((_, Kept::Spool)) => Outcome::Spooled,
+            Ok((_, kept)) => kept.outcome(),
             Err(refusal) => refusal.outcome(),
         });
         kept.map(|(event, _)| event)
@@ -121,8 +122,22 @@ impl Ingest {
         Ok((event, kept))
     }
 
+    /// Keeps several events at once, and says of each who has it; the waits are those of one.
+    pub(crate) async fn keep_all(
+        &self,
+        events: &[AdEvent],
+        caller: &Caller,
+    ) -> Vec<Result<Kept, Refusal>> {
+        self.keeper.keep_all(events, &caller.traceparent).await
+    }
+
     /// Compares a report with our clock, and decides whose address it carries.
-    fn event(&self, kind: Kind, caller: &Caller, report: Report) -> Result<AdEvent, Invalid> {
+    pub(crate) fn event(
+        &self,
+        kind: Kind,
+        caller: &Caller,
+        report: Report,
+    ) -> Result<AdEvent, Invalid> {
         let received_at = Timestamp::now();
         let occurred_at = report.occurred_at(received_at, &self.age_limits)?;
         let client = caller.client;

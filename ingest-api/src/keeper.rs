@@ -10,6 +10,7 @@ use tracing::{info, warn};
 
 use crate::{
     error::Refusal,
+    metrics::Outcome,
     producer::Producer,
     spool::{
         Spool,
@@ -29,6 +30,16 @@ pub(crate) struct Keeper {
 pub(crate) enum Kept {
     Kafka,
     Spool,
+}
+
+impl Kept {
+    /// What the metrics make of it.
+    pub(crate) fn outcome(self) -> Outcome {
+        match self {
+            Self::Kafka => Outcome::Received,
+            Self::Spool => Outcome::Spooled,
+        }
+    }
 }
 
 impl Keeper {
@@ -54,8 +65,42 @@ impl Keeper {
                 Err(_counted_and_logged) => self.breaker.failed(),
             }
         }
-        spool.keep(event, traceparent).await?;
+        spool.keep(&[event], traceparent).await?;
         Ok(Kept::Spool)
+    }
+
+    /// Keeps several events as [`Self::keep`] keeps one, and says of each who has it.
+    ///
+    /// They wait together: for Kafka, and those that it does not take for one sync of the spool.
+    pub(crate) async fn keep_all(
+        &self,
+        events: &[AdEvent],
+        traceparent: &str,
+    ) -> Vec<Result<Kept, Refusal>> {
+        let Some(spool) = &self.spool else {
+            let sent = self.producer.send_all(events, traceparent).await;
+            return sent
+                .into_iter()
+                .map(|it| it.map(|()| Kept::Kafka).map_err(Refusal::from))
+                .collect();
+        };
+        let mut on_kafka = vec![false; events.len()];
+        if self.breaker.way() == Way::Kafka {
+            let sent = self.producer.send_all(events, traceparent).await;
+            for (on_kafka, sent) in on_kafka.iter_mut().zip(sent) {
+                *on_kafka = sent.is_ok();
+                if *on_kafka { self.breaker.succeeded() } else { self.breaker.failed() }
+            }
+        }
+        let left = events.iter().zip(&on_kafka).filter(|(_, on_kafka)| !**on_kafka);
+        let left: Vec<_> = left.map(|(event, _)| event).collect();
+        let spooled = spool.keep(&left, traceparent).await;
+        let fate = |on_kafka| match spooled {
+            _ if on_kafka => Ok(Kept::Kafka),
+            Ok(()) => Ok(Kept::Spool),
+            Err(reason) => Err(reason.into()),
+        };
+        on_kafka.into_iter().map(fate).collect()
     }
 }
 

@@ -22,7 +22,7 @@ pub(crate) struct Metrics {
     overflow: Family<KindLabel, Counter>,
 }
 
-/// What became of a request to keep an event.
+/// What became of an event that somebody sent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Outcome {
     /// Kafka has it, and the player was told.
@@ -86,10 +86,11 @@ impl Metrics {
                 drop(metrics.events.get_or_create(&EventLabels::new(kind, outcome)));
             }
         }
+        drop(metrics.events_of_no_kind());
 
         registry.register(
             "ingest_events",
-            "Requests to keep an event, and what became of them",
+            "Events that were sent, and what became of them",
             metrics.events.clone(),
         );
         registry.register(
@@ -116,7 +117,17 @@ impl Metrics {
         metrics
     }
 
-    /// Starts counting a request: as abandoned, unless another outcome is told.
+    /// Counts an event of a batch that does not say whether it is a click or an impression.
+    pub(crate) fn unreadable(&self) {
+        self.events_of_no_kind().inc();
+    }
+
+    fn events_of_no_kind(&self) -> Counter {
+        let labels = EventLabels { kind: "unknown", outcome: Outcome::Refused.as_str() };
+        self.events.get_or_create(&labels).clone()
+    }
+
+    /// Starts counting an event: as abandoned, unless another outcome is told.
     pub(crate) fn arrived(&self, kind: Kind) -> Arrived<'_> {
         Arrived { metrics: self, kind, outcome: Outcome::Abandoned }
     }
@@ -139,7 +150,7 @@ impl Metrics {
     }
 }
 
-/// A request that is counted when this is dropped, which also happens where the client hangs up.
+/// An event that is counted when this is dropped, which also happens where the client hangs up.
 pub(crate) struct Arrived<'a> {
     metrics: &'a Metrics,
     kind: Kind,

@@ -16,6 +16,9 @@ pub(super) const PLAYBACK: &str = "a number of seconds from 0 to 86400";
 /// What an event id must be.
 pub(super) const EVENT_ID: &str = "1 to 64 visible ASCII characters";
 
+/// What a type must be.
+pub(super) const KIND: &str = "\"click\" or \"impression\"";
+
 /// An exponent beyond what the digits of any body could make up for.
 const FAR: i64 = 1_000_000_000;
 

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use proto_schemas::Kind;
 use serde_json::value::RawValue;
 
 use super::{Invalid, Report, fields};
@@ -17,6 +18,8 @@ pub(super) enum Name {
     PlaybackTime,
     VideoPlaybackTime,
     EventId,
+    /// What the viewer did. It is part of an event only where the route does not say it.
+    Type,
     #[serde(other)]
     Other,
 }
@@ -30,6 +33,7 @@ impl Name {
         Self::PlaybackTime,
         Self::VideoPlaybackTime,
         Self::EventId,
+        Self::Type,
     ];
 
     fn as_str(self) -> &'static str {
@@ -41,6 +45,7 @@ impl Name {
             Self::PlaybackTime => "playback_time",
             Self::VideoPlaybackTime => "video_playback_time",
             Self::EventId => "event_id",
+            Self::Type => "type",
             Self::Other => "other",
         }
     }
@@ -99,9 +104,8 @@ impl<'a> Form<'a> {
     /// `ip` and `playback_time` may also be called `ip_address` and `video_playback_time`. Where both
     /// names are there, they must say the same.
     pub(super) fn report(&self) -> Result<Report, Invalid> {
-        // RFC 8259 leaves open which of two counts, so neither does.
-        if let Some(name) = Name::KNOWN.into_iter().find(|&it| self.seen_twice[it as usize]) {
-            return Err(Invalid::Duplicate(name.as_str()));
+        for name in Name::KNOWN.into_iter().filter(|&it| it != Name::Type) {
+            self.at_most_once(name)?;
         }
         Ok(Report {
             ad_id: self.required(Name::AdId, |it| fields::ad_id(&it.number()), fields::AD_ID)?,
@@ -126,6 +130,21 @@ impl<'a> Form<'a> {
                 fields::EVENT_ID,
             )?,
         })
+    }
+
+    /// Reads the type.
+    pub(super) fn kind(&self) -> Result<Kind, Invalid> {
+        self.at_most_once(Name::Type)?;
+        let read = |it: Value<'_>| {
+            let text = it.text()?;
+            Kind::ALL.into_iter().find(|kind| kind.as_str() == text)
+        };
+        self.required(Name::Type, read, fields::KIND)
+    }
+
+    /// RFC 8259 leaves open which of two members of one name counts, so neither does.
+    fn at_most_once(&self, name: Name) -> Result<(), Invalid> {
+        if self.seen_twice[name as usize] { Err(Invalid::Duplicate(name.as_str())) } else { Ok(()) }
     }
 
     fn required<T>(

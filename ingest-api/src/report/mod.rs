@@ -1,14 +1,16 @@
 //! What a player says has happened, from whatever it wrote to something well formed.
 
+mod batch;
 mod fields;
 mod form;
 mod json;
 
 use std::{net::IpAddr, time::Duration};
 
-use proto_schemas::{AdId, EventId, Timestamp};
+use proto_schemas::{AdId, EventId, Kind, Timestamp};
 use service_kit::settings::groups::EventAge;
 
+pub(crate) use self::batch::{InvalidBatch, json_array, json_lines};
 use self::form::Form;
 
 /// One event as its player reports it: every field is well formed, but the timestamp is not yet
@@ -27,13 +29,13 @@ pub(crate) struct Report {
 /// Why something is not an event. The message is shown to the player.
 #[derive(Debug, Eq, PartialEq, thiserror::Error)]
 pub(crate) enum Invalid {
-    #[error("The body is empty; it must be a JSON object.")]
+    #[error("There is nothing where a JSON object should be.")]
     Empty,
-    #[error("The body is not UTF-8.")]
+    #[error("The event is not UTF-8.")]
     NotUtf8,
-    #[error("The body is not JSON (line {line}, column {column}).")]
+    #[error("The event is not JSON (line {line}, column {column}).")]
     NotJson { line: usize, column: usize },
-    #[error("The body is JSON, but not an object.")]
+    #[error("The event is JSON, but not an object.")]
     NotAnObject,
     #[error("The field {0} is missing.")]
     Missing(&'static str),
@@ -71,6 +73,15 @@ impl Report {
     /// absent.
     pub(crate) fn from_json(object: &[u8]) -> Result<Self, Invalid> {
         Form::from_json(object)?.report()
+    }
+
+    /// Reads a JSON object that says itself what the viewer did. The outer error is for one that does
+    /// not even do that.
+    pub(crate) fn with_kind_from_json(
+        object: &[u8],
+    ) -> Result<(Kind, Result<Self, Invalid>), Invalid> {
+        let form = Form::from_json(object)?;
+        Ok((form.kind()?, form.report()))
     }
 
     /// The player's timestamp, if at `received_at` it is neither too new nor too old.

@@ -1,3 +1,5 @@
 //! The ways in: one file for each.
 
+pub(crate) mod batch;
+mod media_type;
 pub(crate) mod single;

@@ -5,12 +5,12 @@ use std::{net::SocketAddr, sync::Arc};
 use axum::{
     Json,
     extract::{ConnectInfo, Request, State},
-    http::{HeaderMap, header},
 };
 use proto_schemas::{AdEvent, Kind};
 use serde::Serialize;
 use service_kit::http::read_body;
 
+use super::media_type::{MediaType, OF_AN_EVENT};
 use crate::{
     api::{Caller, Ingest},
     error::Refusal,
@@ -64,70 +64,9 @@ async fn keep(
     let (parts, body) = request.into_parts();
     let client = ingest.trust.client(peer, &parts.headers);
     ingest.admit(kind, client)?;
-    require_media_type(&parts.headers)?;
+    MediaType::of(&parts.headers, OF_AN_EVENT)?;
 
     let body = read_body(body, MAX_BODY_BYTES, ingest.body_timeout).await?;
     let report = Report::from_json(&body)?;
     ingest.keep(kind, &Caller::new(client, &parts.headers), report).await
-}
-
-/// JSON, whatever its parameters say: it is UTF-8 or it is refused later. `text/plain` is what
-/// `navigator.sendBeacon` and `fetch` send without asking for permission first.
-fn require_media_type(headers: &HeaderMap) -> Result<(), Refusal> {
-    let value = |name| headers.get(name).map(|it| it.to_str().unwrap_or("not ASCII"));
-    let media_type = value(header::CONTENT_TYPE).and_then(|it| it.split(';').next());
-    let is_json_or_text = media_type.is_some_and(|it| {
-        let it = it.trim();
-        it.eq_ignore_ascii_case("application/json") || it.eq_ignore_ascii_case("text/plain")
-    });
-    let is_plain =
-        value(header::CONTENT_ENCODING).is_none_or(|it| it.eq_ignore_ascii_case("identity"));
-
-    if is_json_or_text && is_plain { Ok(()) } else { Err(Refusal::MediaType) }
-}
-
-#[cfg(test)]
-mod tests {
-    use axum::http::HeaderValue;
-
-    use super::*;
-
-    fn accepts(headers: &[(&'static str, &'static str)]) -> bool {
-        let mut map = HeaderMap::new();
-        for &(name, value) in headers {
-            map.insert(name, HeaderValue::from_static(value));
-        }
-        require_media_type(&map).is_ok()
-    }
-
-    #[test]
-    fn json_and_plain_text_are_accepted_with_any_parameters() {
-        for media_type in [
-            "application/json",
-            "application/json; charset=utf-8",
-            "Application/JSON;charset=\"UTF-8\"",
-            "text/plain",
-            "text/plain;charset=UTF-8",
-        ] {
-            assert!(accepts(&[("content-type", media_type)]), "{media_type}");
-        }
-    }
-
-    #[test]
-    fn other_media_types_are_not() {
-        assert!(!accepts(&[]));
-        for media_type in
-            ["", "application/x-www-form-urlencoded", "text/html", "application/jsonp", "text"]
-        {
-            assert!(!accepts(&[("content-type", media_type)]), "{media_type}");
-        }
-    }
-
-    #[test]
-    fn a_compressed_body_is_not_accepted() {
-        let json = ("content-type", "application/json");
-
-        assert!(accepts(&[json, ("content-encoding", "identity")]));
-        assert!(!accepts(&[json, ("content-encoding", "gzip")]));
-    }
 }

@@ -1,5 +1,6 @@
 //! The ingest service against a real Kafka, over HTTP.
 
+mod batch;
 mod errors;
 mod events;
 mod harness;

@@ -60,8 +60,11 @@ async fn every_series_is_there_from_the_start_at_zero() {
             let labels = format!("kind=\"{kind}\",outcome=\"{outcome}\"");
             expected.push(format!("ingest_events_total{{{labels}}} 0"));
         }
+    }
+    expected.push("ingest_events_total{kind=\"unknown\",outcome=\"refused\"} 0".to_owned());
+    for route in ["/ads/click", "/ads/impression", "/ads/events"] {
         for status in [200, 400, 408, 413, 415, 429, 503] {
-            let labels = format!("route=\"/ads/{kind}\",method=\"POST\",status=\"{status}\"");
+            let labels = format!("route=\"{route}\",method=\"POST\",status=\"{status}\"");
             expected.push(format!("http_requests_total{{{labels}}} 0"));
         }
     }

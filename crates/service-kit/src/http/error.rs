@@ -33,14 +33,18 @@ pub fn error_response(
     let mut response = (status, Json(body)).into_response();
     let headers = response.headers_mut();
     if let Some(wait) = retry_after {
-        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-        headers.insert(header::RETRY_AFTER, seconds.max(1).into());
+        headers.insert(header::RETRY_AFTER, whole_seconds(wait).into());
     }
     if matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE) {
         // The rest of the body was not read, so the connection cannot carry another request.
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+/// A wait in whole seconds, rounded up, at least one.
+pub fn whole_seconds(wait: Duration) -> u64 {
+    (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
 }
 
 /// Gives `router` the 404 and the 405 of the common shape; the 405 keeps its `Allow` header.

@@ -5,5 +5,5 @@ mod error;
 mod server;
 
 pub use body::{BodyError, read_body};
-pub use error::{ErrorBody, error_response, with_fallbacks};
+pub use error::{ErrorBody, error_response, whole_seconds, with_fallbacks};
 pub use server::{ServerLimits, listen, serve};
