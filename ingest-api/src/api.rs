@@ -19,6 +19,7 @@ use crate::{
     error::Refusal,
     keeper::{Keeper, Kept},
     metrics::Metrics,
+    privacy::{Privacy, asks_for_privacy},
     rate_limit::AddressLimiter,
     report::{Invalid, Report},
     routes::{batch, single},
@@ -40,6 +41,7 @@ pub(crate) struct Ingest {
     pub(crate) body_timeout: Duration,
     pub(crate) age_limits: EventAge,
     pub(crate) dedup_window: DedupWindow,
+    pub(crate) privacy: Privacy,
     pub(crate) keeper: Keeper,
     pub(crate) metrics: Metrics,
 }
@@ -47,6 +49,7 @@ pub(crate) struct Ingest {
 /// What a request says of its sender, for each of its events.
 pub(crate) struct Caller {
     client: Client,
+    asks_for_privacy: bool,
     user_agent: Option<UserAgent>,
     traceparent: String,
 }
@@ -57,6 +60,7 @@ impl Caller {
         let user_agent = headers.get(header::USER_AGENT).map(HeaderValue::as_bytes);
         Self {
             client,
+            asks_for_privacy: asks_for_privacy(headers),
             user_agent: user_agent.and_then(UserAgent::from_header),
             traceparent: traceparent(headers),
         }
@@ -160,6 +164,7 @@ impl Ingest {
             event_id: report.event_id,
             user_agent: caller.user_agent.clone(),
         };
-        Ok(event.into_event(self.dedup_window))
+        let kept = self.privacy.kept(caller.asks_for_privacy);
+        Ok(event.into_event_keeping(self.dedup_window, kept))
     }
 }

@@ -13,7 +13,7 @@ use service_kit::settings::{
     groups::{EventAge, Kafka, PublicShutdown},
 };
 
-use crate::spool::SYNC_WITHIN;
+use crate::{privacy::Privacy, spool::SYNC_WITHIN};
 
 /// Settings, checked and ready for use.
 #[derive(Clone, Debug)]
@@ -34,6 +34,9 @@ pub struct Config {
     ///
     /// From 1 ms to 1 day. Changing it can count retries that are under way twice.
     pub dedup_window: DedupWindow,
+    /// `IP_PRIVACY`, `HONOR_PRIVACY_SIGNALS` and `DEDUP_KEY_SECRET`: what of a viewer's address goes
+    /// on to Kafka.
+    pub privacy: Privacy,
     /// `RATE_LIMIT_PER_MINUTE` and `RATE_LIMIT_BURST`, both 10 by default.
     pub click_limit: Limit,
     /// `IMPRESSION_RATE_LIMIT_PER_MINUTE` and `IMPRESSION_RATE_LIMIT_BURST`, both 600 by default.
@@ -136,6 +139,7 @@ impl Settings for Config {
             kafka,
             events: EventAge::read(vars),
             dedup_window: dedup_window(vars),
+            privacy: Privacy::read(vars),
             click_limit: click_limit(vars),
             impression_limit: impression_limit(vars),
             rate_limit_max_keys: vars.or(

@@ -7,6 +7,7 @@ mod error;
 mod kafka_client;
 mod keeper;
 mod metrics;
+mod privacy;
 mod producer;
 mod rate_limit;
 mod report;
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use crate::{
     config::{Config, Limit, SpoolConfig},
+    privacy::Privacy,
     server::{Server, bind},
     spool::OpenError,
 };

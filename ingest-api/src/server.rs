@@ -205,6 +205,7 @@ fn ingest(config: &Config, keeper: Keeper, metrics: Metrics) -> Ingest {
         body_timeout: config.body_timeout,
         age_limits: config.events,
         dedup_window: config.dedup_window,
+        privacy: config.privacy.clone(),
         keeper,
         metrics,
     }

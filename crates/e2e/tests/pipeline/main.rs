@@ -6,6 +6,7 @@ mod crashes;
 mod ingest_errors;
 mod limits;
 mod metrics;
+mod privacy;
 mod redis_outages;
 mod replay;
 mod settings;
