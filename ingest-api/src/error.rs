@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use axum::{
-    http::StatusCode,
+    http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use service_kit::http::{BodyError, error_response};
+use service_kit::http::{BodyError, CONTENT_CODINGS, error_response};
 
 use crate::{
     metrics::Outcome,
@@ -26,7 +26,7 @@ pub(crate) enum Refusal {
     #[error("There were too many requests from this address; see the Retry-After header.")]
     RateLimited { retry_after: Duration },
 
-    #[error("The body must be sent as {0}, without a content encoding.")]
+    #[error("The body must be sent as {0}.")]
     MediaType(&'static str),
 
     #[error("{}", body_message(.0))]
@@ -86,6 +86,10 @@ impl Refusal {
             Self::Body(BodyError::TooSlow { .. }) => {
                 (StatusCode::REQUEST_TIMEOUT, "body_too_slow", None)
             }
+            Self::Body(BodyError::UnknownCoding) => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding", None)
+            }
+            Self::Body(BodyError::Corrupt(_)) => (StatusCode::BAD_REQUEST, "corrupt_body", None),
             Self::Body(BodyError::Broken(_)) => (StatusCode::BAD_REQUEST, "incomplete_body", None),
             Self::Invalid(invalid) => {
                 let (code, field) = invalid.code_and_field();
@@ -109,7 +113,13 @@ impl Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let (status, code, field) = self.parts();
-        error_response(status, code, self.to_string(), field, self.retry_after())
+        let mut response =
+            error_response(status, code, self.to_string(), field, self.retry_after());
+        if let Self::Body(BodyError::UnknownCoding) = self {
+            let known = HeaderValue::from_static(CONTENT_CODINGS);
+            response.headers_mut().insert(header::ACCEPT_ENCODING, known);
+        }
+        response
     }
 }
 
@@ -119,6 +129,10 @@ fn body_message(error: &BodyError) -> String {
         BodyError::TooSlow { limit } => {
             format!("The body did not arrive within {} seconds.", limit.as_secs_f32())
         }
+        BodyError::UnknownCoding => {
+            format!("The body's content encoding must be one of {CONTENT_CODINGS}, or none.")
+        }
+        BodyError::Corrupt(_) => "The body is not what its content encoding says.".to_owned(),
         BodyError::Broken(_) => "The body could not be read to its end.".to_owned(),
     }
 }

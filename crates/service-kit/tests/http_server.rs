@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::routing::{get, post};
 use service_kit::http::{self, BodyError, ServerLimits};
@@ -89,14 +89,17 @@ async fn broken() -> &'static str {
     panic!("a handler that panics")
 }
 
-async fn body(body: Body) -> Response {
-    let error = match http::read_body(body, MAX_BODY, Duration::from_millis(200)).await {
+async fn body(headers: HeaderMap, body: Body) -> Response {
+    let limit = Duration::from_millis(200);
+    let error = match http::read_body(&headers, body, MAX_BODY, limit).await {
         Ok(body) => return Response::new(body.into()),
         Err(error) => error,
     };
     let (status, code) = match error {
         BodyError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
         BodyError::TooSlow { .. } => (StatusCode::REQUEST_TIMEOUT, "too_slow"),
+        BodyError::UnknownCoding => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unknown_coding"),
+        BodyError::Corrupt(_) => (StatusCode::BAD_REQUEST, "corrupt"),
         BodyError::Broken(_) => (StatusCode::BAD_REQUEST, "broken"),
     };
     http::error_response(status, code, error.to_string(), None, None)

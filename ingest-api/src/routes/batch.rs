@@ -68,7 +68,7 @@ pub(crate) async fn events(
     let mut allowance = Allowance::of(&ingest, client)?;
     let media_type = MediaType::of(&parts.headers, OF_A_BATCH)?;
 
-    let body = read_body(body, MAX_BODY_BYTES, ingest.body_timeout).await?;
+    let body = read_body(&parts.headers, body, MAX_BODY_BYTES, ingest.body_timeout).await?;
     let texts = match media_type {
         MediaType::Json => json_array(&body)?,
         MediaType::JsonLines => json_lines(&body)?,

@@ -66,7 +66,7 @@ async fn keep(
     ingest.admit(kind, client)?;
     MediaType::of(&parts.headers, OF_AN_EVENT)?;
 
-    let body = read_body(body, MAX_BODY_BYTES, ingest.body_timeout).await?;
+    let body = read_body(&parts.headers, body, MAX_BODY_BYTES, ingest.body_timeout).await?;
     let report = Report::from_json(&body)?;
     ingest.keep(kind, &Caller::new(client, &parts.headers), report).await
 }

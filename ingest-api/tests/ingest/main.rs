@@ -7,6 +7,7 @@ mod harness;
 mod limits;
 mod metrics;
 mod outages;
+mod packed;
 mod privacy;
 mod shutdown;
 mod spool;

@@ -3,7 +3,9 @@
 mod body;
 mod error;
 mod server;
+mod unpack;
 
 pub use body::{BodyError, read_body};
 pub use error::{ErrorBody, error_response, whole_seconds, with_fallbacks};
 pub use server::{ServerLimits, listen, serve};
+pub use unpack::CONTENT_CODINGS;
