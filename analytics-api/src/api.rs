@@ -11,7 +11,7 @@ use axum::{
 };
 use proto_schemas::AdId;
 use service_kit::{
-    http::with_fallbacks,
+    http::{Origins, cross_origin, with_fallbacks},
     metrics::{HttpMetrics, RouteStatuses},
 };
 
@@ -32,10 +32,13 @@ const FAILURE_AGE: Duration = Duration::from_millis(100);
 const VAST: &str = "/ads/{id}/vast.xml";
 
 /// Every status that the routes can answer, besides the 405 of other methods.
-pub(crate) const ROUTES: [RouteStatuses; 3] = [
+pub(crate) const ROUTES: [RouteStatuses; 6] = [
     (Route::Ads.path(), Method::GET, &[200, 503]),
     (Route::Analytics.path(), Method::GET, &[200, 503]),
     (VAST, Method::GET, &[200, 404, 503]),
+    (Route::Ads.path(), Method::OPTIONS, &[200]),
+    (Route::Analytics.path(), Method::OPTIONS, &[200]),
+    (VAST, Method::OPTIONS, &[200]),
 ];
 
 /// What the handlers need. Shared behind an `Arc`.
@@ -63,13 +66,14 @@ impl Api {
     }
 }
 
-/// Returns the public API, counted by `http_metrics`.
-pub(crate) fn router(api: Arc<Api>, http_metrics: &HttpMetrics) -> Router {
+/// Returns the public API, for pages of `origins` too, counted by `http_metrics`.
+pub(crate) fn router(api: Arc<Api>, origins: &Origins, http_metrics: &HttpMetrics) -> Router {
     let router = Router::new()
         .route(Route::Ads.path(), get(list_ads))
         .route(Route::Analytics.path(), get(list_analytics))
         .route(VAST, get(vast));
-    http_metrics.wrap(with_fallbacks(router).with_state(api))
+    let router = cross_origin(with_fallbacks(router), origins, [Method::GET, Method::HEAD]);
+    http_metrics.wrap(router.with_state(api))
 }
 
 /// Lists the ads that are active.

@@ -2,9 +2,12 @@
 
 use std::{net::SocketAddr, num::NonZeroUsize, time::Duration};
 
-use service_kit::settings::{
-    Settings, Vars,
-    groups::{Postgres, PublicShutdown, Redis},
+use service_kit::{
+    http::Origins,
+    settings::{
+        Settings, Vars,
+        groups::{Postgres, PublicShutdown, Redis, cors_origins},
+    },
 };
 
 use crate::PublicUrl;
@@ -43,6 +46,9 @@ pub struct Config {
     /// `PUBLIC_INGEST_URL`: where players reach ingest, for the tracking URLs of VAST documents.
     /// Without it there are none.
     pub ingest: Option<PublicUrl>,
+    /// `CORS_ORIGINS`: whose pages may call the API. Defaults to `*`: everybody's, but without cookies
+    /// and other credentials, which those of listed origins may send.
+    pub cors_origins: Origins,
     /// `ANALYTICS_HEADER_TIMEOUT`: how long a client may take to send a request's head, or leave its
     /// connection idle between two. Defaults to `75s`.
     ///
@@ -91,6 +97,7 @@ impl Settings for Config {
                 "PUBLIC_INGEST_URL",
                 "Where players reach ingest, as VAST documents tell them; unset: no such documents",
             ),
+            cors_origins: cors_origins(vars),
             header_timeout: vars.or(
                 "ANALYTICS_HEADER_TIMEOUT",
                 "75s",

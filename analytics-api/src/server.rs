@@ -61,7 +61,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Server> {
     Ok(Server {
         public: http::listen(config.listen).await?,
         admin: http::listen(config.admin_listen).await?,
-        router: api::router(Arc::new(api), &http_metrics),
+        router: api::router(Arc::new(api), &config.cors_origins, &http_metrics),
         reader,
         registry,
         limits: ServerLimits {

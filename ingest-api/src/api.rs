@@ -9,7 +9,7 @@ use axum::{
 };
 use proto_schemas::{AdEvent, DedupWindow, Kind, NewEvent, Timestamp, UserAgent};
 use service_kit::{
-    http::with_fallbacks,
+    http::{Origins, cross_origin, with_fallbacks},
     metrics::{HttpMetrics, RouteStatuses},
     settings::groups::EventAge,
 };
@@ -27,10 +27,13 @@ use crate::{
 };
 
 /// Every status that the routes can answer, besides the 405 of other methods.
-pub(crate) const ROUTES: [RouteStatuses; 3] = [
+pub(crate) const ROUTES: [RouteStatuses; 6] = [
     ("/ads/click", Method::POST, &[200, 400, 408, 413, 415, 429, 503]),
     ("/ads/impression", Method::POST, &[200, 400, 408, 413, 415, 429, 503]),
     ("/ads/events", Method::POST, &[200, 400, 408, 413, 415, 429, 503]),
+    ("/ads/click", Method::OPTIONS, &[200]),
+    ("/ads/impression", Method::OPTIONS, &[200]),
+    ("/ads/events", Method::OPTIONS, &[200]),
 ];
 
 /// What the handlers need. Shared behind an `Arc`.
@@ -67,13 +70,15 @@ impl Caller {
     }
 }
 
-/// Returns the public API, counted by `http_metrics`.
-pub(crate) fn router(ingest: Arc<Ingest>, http_metrics: &HttpMetrics) -> Router {
+/// Returns the public API, for pages of `origins` too, counted by `http_metrics`.
+pub(crate) fn router(ingest: Arc<Ingest>, origins: &Origins, http_metrics: &HttpMetrics) -> Router {
     let router = Router::new()
         .route("/ads/click", post(single::click))
         .route("/ads/impression", post(single::impression))
         .route("/ads/events", post(batch::events));
-    http_metrics.wrap(with_fallbacks(router).with_state(ingest))
+    let methods = [Method::GET, Method::HEAD, Method::POST];
+    let router = cross_origin(with_fallbacks(router), origins, methods);
+    http_metrics.wrap(router.with_state(ingest))
 }
 
 impl Ingest {

@@ -8,9 +8,12 @@ use std::{
 };
 
 use proto_schemas::DedupWindow;
-use service_kit::settings::{
-    Bytes, Cidrs, Settings, Vars,
-    groups::{EventAge, Kafka, PublicShutdown},
+use service_kit::{
+    http::Origins,
+    settings::{
+        Bytes, Cidrs, Settings, Vars,
+        groups::{EventAge, Kafka, PublicShutdown, cors_origins},
+    },
 };
 
 use crate::{privacy::Privacy, spool::SYNC_WITHIN};
@@ -74,6 +77,12 @@ pub struct Config {
     pub queue_events: NonZeroU32,
     /// `SPOOL_DIR`, `SPOOL_MAX_BYTES` and `SPOOL_DRAIN_RATE`. `None` where `SPOOL_DIR` is not set.
     pub spool: Option<SpoolConfig>,
+    /// `CORS_ORIGINS`: whose pages may call the API. Defaults to `*`: everybody's, but without cookies
+    /// and other credentials.
+    ///
+    /// Pages of listed origins may send credentials. `navigator.sendBeacon` always does, so a beacon of
+    /// another type than `text/plain` is possible from listed origins only.
+    pub cors_origins: Origins,
     /// `INGEST_HEADER_TIMEOUT`: how long a client may take to send a request's head, or leave its
     /// connection idle between two. Defaults to `75s`.
     ///
@@ -164,6 +173,7 @@ impl Settings for Config {
                 "How many events (of 1 KiB at most on average) may wait for Kafka at once",
             ),
             spool: spool(vars),
+            cors_origins: cors_origins(vars),
             header_timeout: vars.or(
                 "INGEST_HEADER_TIMEOUT",
                 "75s",

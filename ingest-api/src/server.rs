@@ -78,7 +78,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Server> {
     Ok(Server {
         public,
         admin,
-        router: api::router(Arc::clone(&ingest), &http_metrics),
+        router: api::router(Arc::clone(&ingest), &config.cors_origins, &http_metrics),
         ingest,
         spooling,
         registry,

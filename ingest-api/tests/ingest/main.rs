@@ -1,6 +1,7 @@
 //! The ingest service against a real Kafka, over HTTP.
 
 mod batch;
+mod cors;
 mod errors;
 mod events;
 mod harness;

@@ -67,6 +67,8 @@ async fn every_series_is_there_from_the_start_at_zero() {
             let labels = format!("route=\"{route}\",method=\"POST\",status=\"{status}\"");
             expected.push(format!("http_requests_total{{{labels}}} 0"));
         }
+        let labels = format!("route=\"{route}\",method=\"OPTIONS\",status=\"200\"");
+        expected.push(format!("http_requests_total{{{labels}}} 0"));
     }
     for reason in ["full", "busy", "overdue", "disk"] {
         expected.push(format!("ingest_spool_refused_total{{reason=\"{reason}\"}} 0"));

@@ -5,6 +5,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{Settings, Vars};
+use crate::http::Origins;
 use crate::telemetry::{LogFilter, LogFormat};
 
 /// Where Kafka is.
@@ -129,6 +130,15 @@ impl Settings for EventAge {
 /// partition is kept, so the partitions must be kept for longer than this.
 pub fn max_event_age(vars: &mut Vars) -> Duration {
     vars.or("MAX_EVENT_AGE", "7d", "How old an event may be and still count")
+}
+
+/// Reads `CORS_ORIGINS`: whose pages may call a public API. Defaults to `*`.
+pub fn cors_origins(vars: &mut Vars) -> Origins {
+    vars.or(
+        "CORS_ORIGINS",
+        "*",
+        "Origins whose pages may call the APIs, with credentials; `*` is all, without credentials",
+    )
 }
 
 /// How the service logs.
