@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Router,
     http::{HeaderMap, HeaderValue, Method, header},
-    routing::post,
+    routing::{get, post},
 };
 use proto_schemas::{AdEvent, DedupWindow, Kind, NewEvent, Timestamp, UserAgent};
 use service_kit::{
@@ -22,18 +22,22 @@ use crate::{
     privacy::{Privacy, asks_for_privacy},
     rate_limit::AddressLimiter,
     report::{Invalid, Report},
-    routes::{batch, single},
+    routes::{batch, pixel, single},
     trace::traceparent,
 };
 
 /// Every status that the routes can answer, besides the 405 of other methods.
-pub(crate) const ROUTES: [RouteStatuses; 6] = [
+pub(crate) const ROUTES: [RouteStatuses; 10] = [
     ("/ads/click", Method::POST, &[200, 400, 408, 413, 415, 429, 503]),
     ("/ads/impression", Method::POST, &[200, 400, 408, 413, 415, 429, 503]),
     ("/ads/events", Method::POST, &[200, 400, 408, 413, 415, 429, 503]),
+    ("/ads/click.gif", Method::GET, &[200, 400, 414, 429, 503]),
+    ("/ads/impression.gif", Method::GET, &[200, 400, 414, 429, 503]),
     ("/ads/click", Method::OPTIONS, &[200]),
     ("/ads/impression", Method::OPTIONS, &[200]),
     ("/ads/events", Method::OPTIONS, &[200]),
+    ("/ads/click.gif", Method::OPTIONS, &[200]),
+    ("/ads/impression.gif", Method::OPTIONS, &[200]),
 ];
 
 /// What the handlers need. Shared behind an `Arc`.
@@ -75,7 +79,9 @@ pub(crate) fn router(ingest: Arc<Ingest>, origins: &Origins, http_metrics: &Http
     let router = Router::new()
         .route("/ads/click", post(single::click))
         .route("/ads/impression", post(single::impression))
-        .route("/ads/events", post(batch::events));
+        .route("/ads/events", post(batch::events))
+        .route("/ads/click.gif", get(pixel::click).head(pixel::look))
+        .route("/ads/impression.gif", get(pixel::impression).head(pixel::look));
     let methods = [Method::GET, Method::HEAD, Method::POST];
     let router = cross_origin(with_fallbacks(router), origins, methods);
     http_metrics.wrap(router.with_state(ingest))

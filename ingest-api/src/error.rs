@@ -92,8 +92,12 @@ impl Refusal {
             Self::Body(BodyError::Corrupt(_)) => (StatusCode::BAD_REQUEST, "corrupt_body", None),
             Self::Body(BodyError::Broken(_)) => (StatusCode::BAD_REQUEST, "incomplete_body", None),
             Self::Invalid(invalid) => {
+                let status = match invalid {
+                    Invalid::QueryTooLong => StatusCode::URI_TOO_LONG,
+                    _ => StatusCode::BAD_REQUEST,
+                };
                 let (code, field) = invalid.code_and_field();
-                (StatusCode::BAD_REQUEST, code, field)
+                (status, code, field)
             }
             Self::InvalidBatch(InvalidBatch::TooMany) => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "too_many_events", None)
@@ -115,6 +119,9 @@ impl IntoResponse for Refusal {
         let (status, code, field) = self.parts();
         let mut response =
             error_response(status, code, self.to_string(), field, self.retry_after());
+        // Some of them, such as 404 and 414, could be kept by a cache otherwise.
+        let no_store = HeaderValue::from_static("no-store");
+        response.headers_mut().insert(header::CACHE_CONTROL, no_store);
         if let Self::Body(BodyError::UnknownCoding) = self {
             let known = HeaderValue::from_static(CONTENT_CODINGS);
             response.headers_mut().insert(header::ACCEPT_ENCODING, known);

@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-use proto_schemas::Kind;
+use proto_schemas::{AdId, Kind};
 use serde_json::value::RawValue;
 
-use super::{Invalid, Report, fields};
+use super::{Invalid, Report, fields, macros};
 
 /// The fields that are known, under every name that they have.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Deserialize)]
@@ -36,7 +36,13 @@ impl Name {
         Self::Type,
     ];
 
-    fn as_str(self) -> &'static str {
+    /// Finds the field that a query parameter is.
+    pub(super) fn of_parameter(name: &str) -> Option<Self> {
+        let long = if name == "ts" { "timestamp" } else { name };
+        Self::KNOWN.into_iter().find(|it| it.as_str() == long)
+    }
+
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::AdId => "ad_id",
             Self::Timestamp => "timestamp",
@@ -52,23 +58,42 @@ impl Name {
 }
 
 /// What stands in a field.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) enum Value<'a> {
+    /// In a member of a JSON object.
     Json(&'a RawValue),
+    /// In a query parameter, decoded. Nothing tells a number from a text, and a macro of VAST may have
+    /// stood there.
+    Parameter(Cow<'a, str>),
 }
 
 impl Value<'_> {
-    /// The digits and signs of what should be a number.
-    fn number(&self) -> Cow<'_, str> {
+    fn ad_id(&self) -> Option<AdId> {
         match self {
-            Self::Json(json) => Cow::Borrowed(json.get()),
+            Self::Json(json) => fields::ad_id(json.get()),
+            Self::Parameter(text) => fields::ad_id(text),
+        }
+    }
+
+    fn timestamp(&self) -> Option<i64> {
+        match self {
+            Self::Json(json) => fields::timestamp(&unquoted(json)?),
+            Self::Parameter(text) => macros::timestamp(text),
+        }
+    }
+
+    fn playback_ms(&self) -> Option<u32> {
+        match self {
+            Self::Json(json) => fields::playback_ms(json.get()),
+            Self::Parameter(text) => macros::playback_ms(text),
         }
     }
 
     /// The characters of what should be a text.
     fn text(&self) -> Option<Cow<'_, str>> {
         match self {
-            Self::Json(json) => serde_json::from_str(json.get()).ok().map(Cow::Owned),
+            Self::Json(json) => unquoted(json).map(Cow::Owned),
+            Self::Parameter(text) => Some(Cow::Borrowed(text)),
         }
     }
 
@@ -76,8 +101,20 @@ impl Value<'_> {
     fn is_empty(&self) -> bool {
         match self {
             Self::Json(json) => json.get() == r#""""#,
+            Self::Parameter(text) => text.is_empty(),
         }
     }
+}
+
+fn unquoted(json: &RawValue) -> Option<String> {
+    serde_json::from_str(json.get()).ok()
+}
+
+/// Whether an event must say when it happened.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Need {
+    Required,
+    Optional,
 }
 
 /// The known fields of one event.
@@ -103,17 +140,19 @@ impl<'a> Form<'a> {
     ///
     /// `ip` and `playback_time` may also be called `ip_address` and `video_playback_time`. Where both
     /// names are there, they must say the same.
-    pub(super) fn report(&self) -> Result<Report, Invalid> {
+    pub(super) fn report(&self, timestamp: Need) -> Result<Report, Invalid> {
         for name in Name::KNOWN.into_iter().filter(|&it| it != Name::Type) {
             self.at_most_once(name)?;
         }
+        let occurred_at_us = match timestamp {
+            Need::Required => {
+                self.required(Name::Timestamp, Value::timestamp, fields::TIMESTAMP).map(Some)
+            }
+            Need::Optional => self.optional(Name::Timestamp, Value::timestamp, fields::TIMESTAMP),
+        };
         Ok(Report {
-            ad_id: self.required(Name::AdId, |it| fields::ad_id(&it.number()), fields::AD_ID)?,
-            occurred_at_us: self.required(
-                Name::Timestamp,
-                |it| fields::timestamp(&it.text()?),
-                fields::TIMESTAMP,
-            )?,
+            ad_id: self.required(Name::AdId, Value::ad_id, fields::AD_ID)?,
+            occurred_at_us: occurred_at_us?,
             ip: self.either(
                 [Name::Ip, Name::IpAddress],
                 |it| fields::address(&it.text()?),
@@ -121,7 +160,7 @@ impl<'a> Form<'a> {
             )?,
             playback_ms: self.either(
                 [Name::PlaybackTime, Name::VideoPlaybackTime],
-                |it| fields::playback_ms(&it.number()),
+                Value::playback_ms,
                 fields::PLAYBACK,
             )?,
             event_id: self.optional(
@@ -135,7 +174,7 @@ impl<'a> Form<'a> {
     /// Reads the type.
     pub(super) fn kind(&self) -> Result<Kind, Invalid> {
         self.at_most_once(Name::Type)?;
-        let read = |it: Value<'_>| {
+        let read = |it: &Value<'_>| {
             let text = it.text()?;
             Kind::ALL.into_iter().find(|kind| kind.as_str() == text)
         };
@@ -150,20 +189,20 @@ impl<'a> Form<'a> {
     fn required<T>(
         &self,
         name: Name,
-        read: impl Fn(Value<'a>) -> Option<T>,
+        read: impl Fn(&Value<'a>) -> Option<T>,
         must_be: &'static str,
     ) -> Result<T, Invalid> {
-        let value = self.values[name as usize].ok_or(Invalid::Missing(name.as_str()))?;
+        let value = self.values[name as usize].as_ref().ok_or(Invalid::Missing(name.as_str()))?;
         read(value).ok_or(Invalid::Field(name.as_str(), must_be))
     }
 
     fn optional<T>(
         &self,
         name: Name,
-        read: impl Fn(Value<'a>) -> Option<T>,
+        read: impl Fn(&Value<'a>) -> Option<T>,
         must_be: &'static str,
     ) -> Result<Option<T>, Invalid> {
-        let Some(value) = self.values[name as usize].filter(|it| !it.is_empty()) else {
+        let Some(value) = self.values[name as usize].as_ref().filter(|it| !it.is_empty()) else {
             return Ok(None);
         };
         read(value).map(Some).ok_or(Invalid::Field(name.as_str(), must_be))
@@ -172,7 +211,7 @@ impl<'a> Form<'a> {
     fn either<T: PartialEq>(
         &self,
         [name, alias]: [Name; 2],
-        read: impl Fn(Value<'a>) -> Option<T>,
+        read: impl Fn(&Value<'a>) -> Option<T>,
         must_be: &'static str,
     ) -> Result<Option<T>, Invalid> {
         match (self.optional(name, &read, must_be)?, self.optional(alias, &read, must_be)?) {

@@ -4,22 +4,27 @@ mod batch;
 mod fields;
 mod form;
 mod json;
+mod macros;
+mod query;
 
 use std::{net::IpAddr, time::Duration};
 
 use proto_schemas::{AdId, EventId, Kind, Timestamp};
 use service_kit::settings::groups::EventAge;
 
-pub(crate) use self::batch::{InvalidBatch, json_array, json_lines};
-use self::form::Form;
+use self::form::{Form, Need};
+pub(crate) use self::{
+    batch::{InvalidBatch, json_array, json_lines},
+    query::Parameters,
+};
 
 /// One event as its player reports it: every field is well formed, but the timestamp is not yet
 /// compared with our clock.
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) struct Report {
     pub(crate) ad_id: AdId,
-    /// Microseconds since 1970 by the player's clock.
-    occurred_at_us: i64,
+    /// Microseconds since 1970 by the player's clock. `None` only where it has come in a query.
+    occurred_at_us: Option<i64>,
     /// The viewer's address, for what the sender's word is worth.
     pub(crate) ip: Option<IpAddr>,
     pub(crate) playback_ms: Option<u32>,
@@ -37,6 +42,8 @@ pub(crate) enum Invalid {
     NotJson { line: usize, column: usize },
     #[error("The event is JSON, but not an object.")]
     NotAnObject,
+    #[error("The query is longer than {} bytes.", query::MAX_BYTES)]
+    QueryTooLong,
     #[error("The field {0} is missing.")]
     Missing(&'static str),
     #[error("The field {0} stands there twice.")]
@@ -58,6 +65,7 @@ impl Invalid {
             Self::Empty | Self::NotUtf8 | Self::NotJson { .. } | Self::NotAnObject => {
                 ("invalid_json", None)
             }
+            Self::QueryTooLong => ("query_too_long", None),
             Self::Missing(field) => ("missing_field", Some(field)),
             Self::Duplicate(field) => ("duplicate_field", Some(field)),
             Self::Contradiction(field, _) => ("contradicting_fields", Some(field)),
@@ -72,7 +80,7 @@ impl Report {
     /// Reads a JSON object. Fields that nobody knows are ignored, and one that is null counts as
     /// absent.
     pub(crate) fn from_json(object: &[u8]) -> Result<Self, Invalid> {
-        Form::from_json(object)?.report()
+        Form::from_json(object)?.report(Need::Required)
     }
 
     /// Reads a JSON object that says itself what the viewer did. The outer error is for one that does
@@ -81,18 +89,26 @@ impl Report {
         object: &[u8],
     ) -> Result<(Kind, Result<Self, Invalid>), Invalid> {
         let form = Form::from_json(object)?;
-        Ok((form.kind()?, form.report()))
+        Ok((form.kind()?, form.report(Need::Required)))
     }
 
-    /// The player's timestamp, if at `received_at` it is neither too new nor too old.
+    /// Reads the parameters of a query. Those that nobody knows are ignored, and one that a player has
+    /// left as the macro it was counts as absent.
+    pub(crate) fn from_parameters(parameters: &Parameters<'_>) -> Result<Self, Invalid> {
+        Form::from_parameters(parameters)?.report(Need::Optional)
+    }
+
+    /// The player's timestamp, if at `received_at` it is neither too new nor too old; without one,
+    /// `received_at`.
     pub(crate) fn occurred_at(
         &self,
         received_at: Timestamp,
         limits: &EventAge,
     ) -> Result<Timestamp, Invalid> {
+        let Some(occurred_at_us) = self.occurred_at_us else { return Ok(received_at) };
         let (ahead, old) =
             (Invalid::Ahead(limits.max_event_ahead), Invalid::Old(limits.max_event_age));
-        let ahead_us = i128::from(self.occurred_at_us) - i128::from(received_at.as_micros());
+        let ahead_us = i128::from(occurred_at_us) - i128::from(received_at.as_micros());
         if ahead_us > micros(limits.max_event_ahead) {
             return Err(ahead);
         }
@@ -100,7 +116,7 @@ impl Report {
             return Err(old);
         }
         let out_of_range = if ahead_us > 0 { ahead } else { old };
-        Timestamp::from_micros(self.occurred_at_us).ok_or(out_of_range)
+        Timestamp::from_micros(occurred_at_us).ok_or(out_of_range)
     }
 }
 

@@ -24,7 +24,7 @@ fn every_field_is_read() {
     let report = parse(FULL).expect("valid");
 
     assert_eq!(report.ad_id.get(), 1);
-    assert_eq!(report.occurred_at_us, 1_744_736_100_000_000);
+    assert_eq!(report.occurred_at_us, Some(1_744_736_100_000_000));
     assert_eq!(report.ip.map(|it| it.to_string()).as_deref(), Some("192.168.1.100"));
     assert_eq!(report.playback_ms, Some(12_500));
     assert_eq!(report.event_id.as_ref().map(EventId::as_str), Some("e-1"));

@@ -2,4 +2,5 @@
 
 pub(crate) mod batch;
 mod media_type;
+pub(crate) mod pixel;
 pub(crate) mod single;

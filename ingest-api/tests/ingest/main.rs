@@ -9,6 +9,7 @@ mod limits;
 mod metrics;
 mod outages;
 mod packed;
+mod pixels;
 mod privacy;
 mod shutdown;
 mod spool;

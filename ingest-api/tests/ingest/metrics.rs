@@ -67,7 +67,15 @@ async fn every_series_is_there_from_the_start_at_zero() {
             let labels = format!("route=\"{route}\",method=\"POST\",status=\"{status}\"");
             expected.push(format!("http_requests_total{{{labels}}} 0"));
         }
-        let labels = format!("route=\"{route}\",method=\"OPTIONS\",status=\"200\"");
+    }
+    for route in ["/ads/click.gif", "/ads/impression.gif"] {
+        for status in [200, 400, 414, 429, 503] {
+            let labels = format!("route=\"{route}\",method=\"GET\",status=\"{status}\"");
+            expected.push(format!("http_requests_total{{{labels}}} 0"));
+        }
+    }
+    for route in ["click", "impression", "events", "click.gif", "impression.gif"] {
+        let labels = format!("route=\"/ads/{route}\",method=\"OPTIONS\",status=\"200\"");
         expected.push(format!("http_requests_total{{{labels}}} 0"));
     }
     for reason in ["full", "busy", "overdue", "disk"] {
