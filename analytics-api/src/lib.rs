@@ -24,6 +24,7 @@ mod trust;
 mod vast;
 mod watch;
 
+use service_kit::openapi::Contract;
 use tokio_util::sync::CancellationToken;
 
 pub use crate::{
@@ -40,4 +41,9 @@ pub use crate::{
 /// the other one does, or clients get 503 until one does.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     bind(config).await?.serve(shutdown).await
+}
+
+/// What the public API promises, as it is served at `/openapi.json`.
+pub fn contract() -> Contract {
+    api::contract()
 }

@@ -27,7 +27,7 @@
 //! - [`Proxy`] breaks a link, [`Observer`] watches while things break, and `Pipeline::check` holds what
 //!   players were told against what is stored (the tests in `tests/faults`);
 //! - [`until`] and its kin wait for a condition, never for time to pass;
-//! - [`settings`]: the table of settings in the README.
+//! - [`settings`] and [`contracts`]: what is written about the settings and the APIs.
 //!
 //! The binaries must be there: `cargo build --workspace --bins`. Cargo builds a crate's own binaries
 //! for its tests, but not those of others, so a test after a change without that command tests the
@@ -37,6 +37,7 @@
 
 mod check;
 mod client;
+pub mod contracts;
 mod counts;
 pub mod kafka;
 mod load;

@@ -1,6 +1,7 @@
 //! The pipeline end to end: the three services as processes, on real Kafka, Postgres and Redis.
 
 mod analytics_errors;
+mod contracts;
 mod counting;
 mod crashes;
 mod ingest_errors;

@@ -58,7 +58,7 @@ async fn not_found() -> Response {
     error_response(StatusCode::NOT_FOUND, "not_found", "There is no such route.", None, None)
 }
 
-async fn method_not_allowed() -> Response {
+pub(crate) async fn method_not_allowed() -> Response {
     let message = "This route does not have that method; see the Allow header.";
     error_response(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message, None, None)
 }

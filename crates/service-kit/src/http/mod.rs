@@ -8,6 +8,7 @@ mod unpack;
 
 pub use body::{BodyError, read_body};
 pub use cors::{Origins, cross_origin};
+pub(crate) use error::method_not_allowed;
 pub use error::{ErrorBody, error_response, whole_seconds, with_fallbacks};
 pub use server::{ServerLimits, listen, serve};
 pub use unpack::CONTENT_CODINGS;
