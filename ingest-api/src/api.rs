@@ -18,19 +18,21 @@ use crate::{
     client::{Client, Trust},
     error::Refusal,
     keeper::{Keeper, Kept},
+    links::Links,
     metrics::Metrics,
     privacy::{Privacy, asks_for_privacy},
     rate_limit::AddressLimiter,
     report::{Invalid, Report},
-    routes::{batch, pixel, single},
+    routes::{batch, click_through, pixel, single},
     trace::traceparent,
 };
 
 /// Every status that the routes can answer, besides the 405 of other methods.
-pub(crate) const ROUTES: [RouteStatuses; 10] = [
+pub(crate) const ROUTES: [RouteStatuses; 11] = [
     ("/ads/click", Method::POST, &[200, 400, 408, 413, 415, 429, 503]),
     ("/ads/impression", Method::POST, &[200, 400, 408, 413, 415, 429, 503]),
     ("/ads/events", Method::POST, &[200, 400, 408, 413, 415, 429, 503]),
+    ("/ads/click", Method::GET, &[302, 400, 403, 404, 410, 414]),
     ("/ads/click.gif", Method::GET, &[200, 400, 414, 429, 503]),
     ("/ads/impression.gif", Method::GET, &[200, 400, 414, 429, 503]),
     ("/ads/click", Method::OPTIONS, &[200]),
@@ -49,6 +51,7 @@ pub(crate) struct Ingest {
     pub(crate) age_limits: EventAge,
     pub(crate) dedup_window: DedupWindow,
     pub(crate) privacy: Privacy,
+    pub(crate) links: Links,
     pub(crate) keeper: Keeper,
     pub(crate) metrics: Metrics,
 }
@@ -77,7 +80,10 @@ impl Caller {
 /// Returns the public API, for pages of `origins` too, counted by `http_metrics`.
 pub(crate) fn router(ingest: Arc<Ingest>, origins: &Origins, http_metrics: &HttpMetrics) -> Router {
     let router = Router::new()
-        .route("/ads/click", post(single::click))
+        .route(
+            "/ads/click",
+            post(single::click).get(click_through::follow).head(click_through::look),
+        )
         .route("/ads/impression", post(single::impression))
         .route("/ads/events", post(batch::events))
         .route("/ads/click.gif", get(pixel::click).head(pixel::look))

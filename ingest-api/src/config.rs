@@ -16,7 +16,7 @@ use service_kit::{
     },
 };
 
-use crate::{privacy::Privacy, spool::SYNC_WITHIN};
+use crate::{links::Links, privacy::Privacy, spool::SYNC_WITHIN};
 
 /// Settings, checked and ready for use.
 #[derive(Clone, Debug)]
@@ -40,6 +40,9 @@ pub struct Config {
     /// `IP_PRIVACY`, `HONOR_PRIVACY_SIGNALS` and `DEDUP_KEY_SECRET`: what of a viewer's address goes
     /// on to Kafka.
     pub privacy: Privacy,
+    /// `LINK_SIGNING_KEY` and `LINK_SIGNING_KEY_PREVIOUS`: which click-through links are followed. None by
+    /// default.
+    pub links: Links,
     /// `RATE_LIMIT_PER_MINUTE` and `RATE_LIMIT_BURST`, both 10 by default.
     pub click_limit: Limit,
     /// `IMPRESSION_RATE_LIMIT_PER_MINUTE` and `IMPRESSION_RATE_LIMIT_BURST`, both 600 by default.
@@ -149,6 +152,7 @@ impl Settings for Config {
             events: EventAge::read(vars),
             dedup_window: dedup_window(vars),
             privacy: Privacy::read(vars),
+            links: Links::read(vars),
             click_limit: click_limit(vars),
             impression_limit: impression_limit(vars),
             rate_limit_max_keys: vars.or(

@@ -9,6 +9,7 @@ use axum::{
 use service_kit::http::{BodyError, CONTENT_CODINGS, error_response};
 
 use crate::{
+    links::NotFollowed,
     metrics::Outcome,
     producer::NotAcknowledged,
     report::{Invalid, InvalidBatch},
@@ -38,6 +39,9 @@ pub(crate) enum Refusal {
     #[error(transparent)]
     InvalidBatch(#[from] InvalidBatch),
 
+    #[error(transparent)]
+    NotFollowed(#[from] NotFollowed),
+
     #[error("The event could not be kept in time; sending it again is safe.")]
     NotKept(#[from] NotAcknowledged),
 
@@ -50,9 +54,11 @@ impl Refusal {
     pub(crate) fn outcome(&self) -> Outcome {
         match self {
             Self::RateLimited { .. } => Outcome::RateLimited,
-            Self::MediaType(_) | Self::Body(_) | Self::Invalid(_) | Self::InvalidBatch(_) => {
-                Outcome::Refused
-            }
+            Self::MediaType(_)
+            | Self::Body(_)
+            | Self::Invalid(_)
+            | Self::InvalidBatch(_)
+            | Self::NotFollowed(_) => Outcome::Refused,
             Self::NotKept(NotAcknowledged::QueueFull)
             | Self::NotSpooled(NotSpooled::Full | NotSpooled::Busy) => Outcome::Overloaded,
             Self::NotKept(_) | Self::NotSpooled(_) => Outcome::Failed,
@@ -64,7 +70,11 @@ impl Refusal {
         match self {
             Self::RateLimited { retry_after } => Some(*retry_after),
             Self::NotKept(_) | Self::NotSpooled(_) => Some(RETRY_AFTER),
-            Self::MediaType(_) | Self::Body(_) | Self::Invalid(_) | Self::InvalidBatch(_) => None,
+            Self::MediaType(_)
+            | Self::Body(_)
+            | Self::Invalid(_)
+            | Self::InvalidBatch(_)
+            | Self::NotFollowed(_) => None,
         }
     }
 
@@ -91,7 +101,16 @@ impl Refusal {
             }
             Self::Body(BodyError::Corrupt(_)) => (StatusCode::BAD_REQUEST, "corrupt_body", None),
             Self::Body(BodyError::Broken(_)) => (StatusCode::BAD_REQUEST, "incomplete_body", None),
-            Self::Invalid(invalid) => {
+            Self::NotFollowed(NotFollowed::NotSetUp) => {
+                (StatusCode::NOT_FOUND, "links_not_set_up", None)
+            }
+            Self::NotFollowed(NotFollowed::Forged) => {
+                (StatusCode::FORBIDDEN, "invalid_signature", Some("sig"))
+            }
+            Self::NotFollowed(NotFollowed::Expired) => {
+                (StatusCode::GONE, "link_expired", Some("exp"))
+            }
+            Self::Invalid(invalid) | Self::NotFollowed(NotFollowed::Invalid(invalid)) => {
                 let status = match invalid {
                     Invalid::QueryTooLong => StatusCode::URI_TOO_LONG,
                     _ => StatusCode::BAD_REQUEST,

@@ -6,6 +6,7 @@ mod config;
 mod error;
 mod kafka_client;
 mod keeper;
+mod links;
 mod metrics;
 mod privacy;
 mod producer;
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use crate::{
     config::{Config, Limit, SpoolConfig},
+    links::Links,
     privacy::Privacy,
     server::{Server, bind},
     spool::OpenError,

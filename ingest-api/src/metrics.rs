@@ -20,6 +20,7 @@ pub(crate) struct Metrics {
     produce: Histogram,
     producer_replaced: Counter,
     overflow: Family<KindLabel, Counter>,
+    led_on_uncounted: Family<ReasonLabel, Counter>,
 }
 
 /// What became of an event that somebody sent.
@@ -79,7 +80,11 @@ impl Metrics {
             ]),
             producer_replaced: Counter::default(),
             overflow: Family::default(),
+            led_on_uncounted: Family::default(),
         };
+        for lost in [Outcome::RateLimited, Outcome::Refused, Outcome::Overloaded, Outcome::Failed] {
+            drop(metrics.led_on_uncounted.get_or_create(&lost.into()));
+        }
         for kind in Kind::ALL {
             metrics.overflow(kind);
             for outcome in Outcome::ALL {
@@ -114,7 +119,17 @@ impl Metrics {
             "Requests limited together with others, as too many addresses were known",
             metrics.overflow.clone(),
         );
+        registry.register(
+            "ingest_redirects_without_click",
+            "Viewers that were led on to the advertiser although their click was not kept",
+            metrics.led_on_uncounted.clone(),
+        );
         metrics
+    }
+
+    /// A viewer has followed a link, and the click was lost for this.
+    pub(crate) fn led_on_uncounted(&self, outcome: Outcome) {
+        self.led_on_uncounted.get_or_create(&outcome.into()).inc();
     }
 
     /// Counts an event of a batch that does not say whether it is a click or an impression.
@@ -239,5 +254,17 @@ struct KindLabel {
 impl From<Kind> for KindLabel {
     fn from(kind: Kind) -> Self {
         Self { kind: kind.as_str() }
+    }
+}
+
+/// An outcome's name, so there are few.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
+impl From<Outcome> for ReasonLabel {
+    fn from(outcome: Outcome) -> Self {
+        Self { reason: outcome.as_str() }
     }
 }

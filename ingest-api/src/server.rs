@@ -206,6 +206,7 @@ fn ingest(config: &Config, keeper: Keeper, metrics: Metrics) -> Ingest {
         age_limits: config.events,
         dedup_window: config.dedup_window,
         privacy: config.privacy.clone(),
+        links: config.links.clone(),
         keeper,
         metrics,
     }

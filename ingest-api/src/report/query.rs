@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
+use proto_schemas::AdId;
 
 use super::{
-    Invalid,
+    Invalid, fields,
     form::{Form, Name, Value},
     macros,
 };
@@ -31,6 +32,23 @@ impl<'a> Parameters<'a> {
             Some((decoded(name)?, value))
         });
         Ok(Self(parameters.collect()))
+    }
+
+    /// Returns the value of a parameter that may be there once.
+    pub(crate) fn one(&self, name: &'static str) -> Result<Option<Cow<'a, str>>, Invalid> {
+        let mut values = self.0.iter().filter(|(its_name, _)| its_name == name);
+        let Some((_, value)) = values.next() else { return Ok(None) };
+        if values.next().is_some() {
+            return Err(Invalid::Duplicate(name));
+        }
+        decoded(value).map(Some).ok_or(Invalid::Field(name, PERCENT_ENCODED))
+    }
+
+    /// Returns whose event it is.
+    pub(crate) fn ad_id(&self) -> Result<AdId, Invalid> {
+        let name = Name::AdId.as_str();
+        let value = self.one(name)?.ok_or(Invalid::Missing(name))?;
+        fields::ad_id(&value).ok_or(Invalid::Field(name, fields::AD_ID))
     }
 }
 
@@ -76,7 +94,7 @@ fn decoded(text: &str) -> Option<Cow<'_, str>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{Report, fields};
+    use crate::report::Report;
 
     fn read(query: &str) -> Result<Report, Invalid> {
         Report::from_parameters(&Parameters::parse(query)?)

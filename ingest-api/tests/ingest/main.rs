@@ -6,6 +6,7 @@ mod errors;
 mod events;
 mod harness;
 mod limits;
+mod links;
 mod metrics;
 mod outages;
 mod packed;

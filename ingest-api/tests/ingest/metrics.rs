@@ -24,6 +24,7 @@ async fn the_exposed_names_stay() {
         "ingest_producer_replaced counter",
         "ingest_rate_limiter_keys gauge",
         "ingest_rate_limiter_overflow counter",
+        "ingest_redirects_without_click counter",
         "ingest_spool_bytes gauge",
         "ingest_spool_drained counter",
         "ingest_spool_events gauge",
@@ -73,6 +74,13 @@ async fn every_series_is_there_from_the_start_at_zero() {
             let labels = format!("route=\"{route}\",method=\"GET\",status=\"{status}\"");
             expected.push(format!("http_requests_total{{{labels}}} 0"));
         }
+    }
+    for status in [302, 400, 403, 404, 410, 414] {
+        let labels = format!("route=\"/ads/click\",method=\"GET\",status=\"{status}\"");
+        expected.push(format!("http_requests_total{{{labels}}} 0"));
+    }
+    for reason in ["rate_limited", "refused", "overloaded", "failed"] {
+        expected.push(format!("ingest_redirects_without_click_total{{reason=\"{reason}\"}} 0"));
     }
     for route in ["click", "impression", "events", "click.gif", "impression.gif"] {
         let labels = format!("route=\"/ads/{route}\",method=\"OPTIONS\",status=\"200\"");

@@ -13,7 +13,7 @@ const MAX_URL_BYTES: usize = 2000;
 const MAX_TITLE_CHARS: usize = 200;
 
 /// Reads an ad's id.
-pub(super) fn ad_id(text: &str) -> Result<AdId, String> {
+pub(crate) fn ad_id(text: &str) -> Result<AdId, String> {
     text.parse()
         .ok()
         .and_then(AdId::new)
@@ -21,7 +21,7 @@ pub(super) fn ad_id(text: &str) -> Result<AdId, String> {
 }
 
 /// Checks an http or https URL, which is kept as it is written.
-pub(super) fn web_url(text: &str) -> Result<String, String> {
+pub(crate) fn web_url(text: &str) -> Result<String, String> {
     if text.len() > MAX_URL_BYTES {
         return Err(format!("a URL has at most {MAX_URL_BYTES} bytes"));
     }
