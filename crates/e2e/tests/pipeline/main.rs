@@ -7,6 +7,7 @@ mod crashes;
 mod ingest_errors;
 mod limits;
 mod metrics;
+mod players;
 mod privacy;
 mod redis_outages;
 mod replay;
