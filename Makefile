@@ -7,12 +7,13 @@ SERVICES := -p ingest-api -p click-consumer -p analytics-api
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test clean
+.PHONY: help run test chaos clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\): *## /  make \1\t/p' Makefile | expand -t 16
 	@echo
 	@echo "  REPLAY=none make run     skips the sample; REPLAY=path replays another file"
+	@echo "  make chaos SEED=7 MINUTES=5   does again what seed 7 did; without a seed it takes a random one"
 
 run: ## Build and run the whole pipeline, replay the sample, stay up until Ctrl-C
 	@scripts/install.sh
@@ -25,6 +26,13 @@ test: ## Run every test against real servers that are started for it
 	@cargo build -p click-consumer --features failpoints --bin click-consumer-failpoints
 	@"$(TARGET_DIR)/debug/local-stack" exec -- cargo test --workspace --all-targets
 	@cargo test --workspace --doc
+
+chaos: ## Break everything at random under load, then check that nothing is lost or counted twice
+	@scripts/install.sh --tests
+	@cargo build --workspace --bins
+	@cargo build -p click-consumer --features failpoints --bin click-consumer-failpoints
+	@cargo build -p e2e --example chaos
+	@exec "$(TARGET_DIR)/debug/examples/chaos" $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
 
 clean: ## Stop what still runs from here and remove its data and logs
 	@scripts/clean.sh

@@ -35,6 +35,8 @@ pub(crate) enum Fallback {
     NotWhole,
     /// It stands behind what was shown before.
     BehindMark,
+    /// It has not been told for long what Postgres has counted.
+    Late,
     /// It does not have what was asked for.
     Absent,
 }
@@ -48,6 +50,7 @@ impl Fallback {
             Self::NoView => "no_view",
             Self::NotWhole => "not_whole",
             Self::BehindMark => "behind_mark",
+            Self::Late => "late",
             Self::Absent => "absent",
         }
     }

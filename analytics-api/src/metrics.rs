@@ -34,11 +34,11 @@ impl Route {
 
     /// Why this route may have to do without Redis.
     fn fallbacks(self) -> &'static [Fallback] {
-        use Fallback::{Absent, BehindMark, BreakerOpen, Budget, Error, NotWhole};
+        use Fallback::{Absent, BehindMark, BreakerOpen, Budget, Error, Late, NotWhole};
         match self {
             Self::Ads => &[Absent, BreakerOpen, Budget, Error],
             Self::Analytics => {
-                &[BehindMark, BreakerOpen, Budget, Error, Fallback::NoView, NotWhole]
+                &[BehindMark, BreakerOpen, Budget, Error, Late, Fallback::NoView, NotWhole]
             }
         }
     }
@@ -268,6 +268,7 @@ mod tests {
                 r#"analytics_redis_fallbacks_total{route="/ads/analytics",reason="breaker_open"} 0"#,
                 r#"analytics_redis_fallbacks_total{route="/ads/analytics",reason="budget"} 0"#,
                 r#"analytics_redis_fallbacks_total{route="/ads/analytics",reason="error"} 0"#,
+                r#"analytics_redis_fallbacks_total{route="/ads/analytics",reason="late"} 0"#,
                 r#"analytics_redis_fallbacks_total{route="/ads/analytics",reason="no_view"} 0"#,
                 r#"analytics_redis_fallbacks_total{route="/ads/analytics",reason="not_whole"} 0"#,
                 "analytics_view_age_seconds 1.5",

@@ -119,6 +119,7 @@ impl Reader {
             Ok(()) => Ok(snapshot),
             Err(Distrust::NotCurrent) => Err(Fallback::NotWhole),
             Err(Distrust::BehindMark) => Err(Fallback::BehindMark),
+            Err(Distrust::Late) => Err(Fallback::Late),
         }
     }
 

@@ -7,6 +7,9 @@
 //! 3. *Never back:* no partition stands below its mark, which is the highest offset that was shown,
 //!    from either store, in this epoch. An epoch that is new begins with the offsets of Postgres,
 //!    below which nothing was shown before.
+//! 4. *Not late:* no partition stands below what Postgres told [`MAY_LAG`] ago or earlier. A Redis
+//!    that takes no writes (no memory, a full disk, the wrong end of a failover) goes on answering
+//!    reads, with numbers that grow old.
 //!
 //! Never above Postgres: increments go to Redis only after their COMMIT.
 
@@ -20,6 +23,13 @@ use click_store::{
     TopicPartition,
     totals::{Snapshot, Standing, View},
 };
+
+/// How long Redis may take to be told what Postgres has counted. After twice as long at the latest,
+/// Postgres is asked instead.
+///
+/// Increments follow their COMMIT at once, and the owners mend what was lost within seconds; but an
+/// owner that was killed is missed after 10 s.
+const MAY_LAG: Duration = Duration::from_secs(10);
 
 /// What is known of Postgres, and what was shown.
 #[derive(Debug, Default)]
@@ -40,13 +50,22 @@ pub(crate) enum Distrust {
     NotCurrent,
     /// Rule 3: a partition stands below its mark.
     BehindMark,
+    /// Rule 4: a partition stands where it stood long ago.
+    Late,
 }
+
+/// How far each partition was counted at some time.
+type Offsets = HashMap<TopicPartition, i64>;
 
 #[derive(Debug)]
 struct Known {
     view: Arc<View>,
-    marks: HashMap<TopicPartition, i64>,
+    marks: Offsets,
     asked_at: Instant,
+    /// What Redis must have by now.
+    due: Offsets,
+    /// What Redis must have [`MAY_LAG`] after Postgres was asked for it.
+    next_due: (Instant, Offsets),
 }
 
 impl Trust {
@@ -103,28 +122,48 @@ impl Trust {
         if positions(snapshot).any(behind) {
             return Err(Distrust::BehindMark);
         }
+        let late = |(at, offset): (&TopicPartition, i64)| {
+            known.due.get(at).is_some_and(|due| offset < *due)
+        };
+        if positions(snapshot).any(late) {
+            return Err(Distrust::Late);
+        }
         known.raise_marks(snapshot);
         Ok(())
     }
 
     fn adopt(&mut self, standing: Standing, asked_at: Instant) {
         let Standing { view, offsets } = standing;
+        let partitions = view.partitions.iter().map(|it| it.at.clone());
+        let offsets: Offsets = partitions.zip(offsets).collect();
         match &mut self.known {
             // A partition that is new makes a new epoch, so here there is at most a new ad.
             Some(known) if known.view.epoch == view.epoch => {
                 known.view = Arc::new(view);
                 known.asked_at = asked_at;
+                known.told(asked_at, offsets);
             }
             _ => {
-                let partitions = view.partitions.iter().map(|it| it.at.clone());
-                let marks = partitions.zip(offsets).collect();
-                self.known = Some(Known { view: Arc::new(view), marks, asked_at });
+                self.known = Some(Known {
+                    view: Arc::new(view),
+                    marks: offsets.clone(),
+                    asked_at,
+                    due: Offsets::new(),
+                    next_due: (asked_at, offsets),
+                });
             }
         }
     }
 }
 
 impl Known {
+    /// Takes in how far Postgres has counted. Of what it tells, only so much is kept as rule 4 needs.
+    fn told(&mut self, asked_at: Instant, offsets: Offsets) {
+        if asked_at.saturating_duration_since(self.next_due.0) >= MAY_LAG {
+            self.due = std::mem::replace(&mut self.next_due, (asked_at, offsets)).1;
+        }
+    }
+
     fn raise_marks(&mut self, snapshot: &Snapshot) {
         for (at, offset) in positions(snapshot) {
             match self.marks.get_mut(at) {

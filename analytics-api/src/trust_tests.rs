@@ -66,6 +66,38 @@ fn what_postgres_counts_without_showing_it_is_no_mark() {
 }
 
 #[test]
+fn redis_is_not_believed_where_it_has_not_been_told_for_long() {
+    let start = Instant::now();
+    let mut trust = Trust::default();
+    let mut told = |seconds, offsets| {
+        let asked_at = start + Duration::from_secs(seconds);
+        trust.polled(trust.ticket(), standing(FIRST, offsets), asked_at);
+        trust.judge(&snapshot(FIRST, [5, 5]))
+    };
+
+    for (seconds, offsets) in [(0, [5, 5]), (9, [6, 8]), (10, [7, 9]), (19, [8, 9])] {
+        assert_eq!(told(seconds, offsets), Ok(()), "it may be on its way");
+    }
+    assert_eq!(told(20, [9, 9]), Err(Distrust::Late));
+
+    assert_eq!(trust.judge(&snapshot(FIRST, [7, 8])), Err(Distrust::Late));
+    assert_eq!(trust.judge(&snapshot(FIRST, [7, 9])), Ok(()));
+}
+
+#[test]
+fn a_new_epoch_gives_redis_its_time_again() {
+    let start = Instant::now();
+    let mut trust = Trust::default();
+    for (seconds, epoch) in [(0, FIRST), (10, FIRST), (11, SECOND), (20, SECOND)] {
+        let asked_at = start + Duration::from_secs(seconds);
+        trust.polled(trust.ticket(), standing(epoch, [5, 5]), asked_at);
+    }
+
+    assert_eq!(trust.judge(&snapshot(SECOND, [5, 5])), Ok(()));
+    assert_eq!(trust.judge(&snapshot(SECOND, [4, 5])), Err(Distrust::BehindMark));
+}
+
+#[test]
 fn an_answer_of_an_epoch_that_ended_meanwhile_is_void() {
     let mut trust = polled(FIRST, [5, 5]);
     let late = snapshot(FIRST, [9, 9]);

@@ -34,6 +34,7 @@ use service_kit::{
     readiness::{Check, Readiness},
     retry::Backoff,
 };
+use steady_waits as _;
 use tokio::{
     runtime::Handle,
     sync::mpsc,

@@ -3,11 +3,8 @@
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use click_store::{
@@ -39,6 +36,10 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// Batches that wait for Redis at most. A batch more is dropped.
 const MAX_WAITING: usize = 64;
 
+/// How long nothing may fail until an outage is over. A Redis that takes no writes (no memory, a full
+/// disk) answers every comparison, and fails at the repair that every second one asks for.
+const OVER_AFTER: Duration = Duration::from_secs(10);
+
 /// Partitions that are repaired at the same time: fewer than the pool has connections.
 const REPAIRS_AT_ONCE: usize = 2;
 
@@ -62,8 +63,13 @@ pub(crate) struct Projector {
     /// Where partitions stood in Redis that were behind at the last comparison. Bounded by the
     /// partitions of the topics.
     behind: HashMap<TopicPartition, i64>,
-    /// Whether Redis failed the last time, so that each outage is logged once.
-    away: AtomicBool,
+    outage: Mutex<Outage>,
+}
+
+/// Whether Redis keeps failing, so that each outage is logged once. No clock of its own.
+#[derive(Debug, Default)]
+struct Outage {
+    last_failure: Option<Instant>,
 }
 
 impl Projections {
@@ -106,7 +112,7 @@ impl Projector {
             batches,
             compare,
             behind: HashMap::new(),
-            away: AtomicBool::new(false),
+            outage: Mutex::default(),
         };
         (handle, projector)
     }
@@ -181,8 +187,8 @@ impl Projector {
             Ok(differences) => differences,
             Err(error) => return self.note_failure(&error),
         };
-        if self.away.swap(false, Ordering::Relaxed) {
-            info!("the projection in redis can be compared again");
+        if self.outage(|it| it.answered(Instant::now())) {
+            info!("redis is told and compared again");
         }
         // One that is behind has its increments under way, unless it still stands there at the
         // next comparison.
@@ -215,10 +221,52 @@ impl Projector {
     }
 
     fn note_failure(&self, error: &StoreError) {
-        if self.away.swap(true, Ordering::Relaxed) {
-            debug!(%error, "redis could not be told, or not compared");
-        } else {
+        if self.outage(|it| it.failed(Instant::now())) {
             warn!(%error, "redis could not be told, or not compared; counting goes on, and it is mended later");
+        } else {
+            debug!(%error, "redis could not be told, or not compared");
         }
+    }
+
+    fn outage(&self, change: impl FnOnce(&mut Outage) -> bool) -> bool {
+        // It is whole after every statement under the lock.
+        change(&mut self.outage.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Outage {
+    /// Takes in a failure, and says whether an outage begins with it.
+    fn failed(&mut self, now: Instant) -> bool {
+        self.last_failure.replace(now).is_none()
+    }
+
+    /// Takes in an answer, and says whether an outage ends with it.
+    fn answered(&mut self, now: Instant) -> bool {
+        let over = self.last_failure.is_some_and(|it| now.duration_since(it) >= OVER_AFTER);
+        if over {
+            self.last_failure = None;
+        }
+        over
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_redis_that_answers_and_refuses_in_turn_is_one_outage() {
+        let (mut outage, start) = (Outage::default(), Instant::now());
+        let after = |comparisons| start + comparisons * COMPARE_EVERY;
+        assert!(!outage.answered(after(0)), "there was none");
+
+        assert!(outage.failed(after(1)));
+        for comparison in 2..30 {
+            assert!(!outage.answered(after(comparison)));
+            assert!(comparison % 2 == 0 || !outage.failed(after(comparison)), "said once");
+        }
+        assert!(outage.answered(after(29) + OVER_AFTER));
+        assert!(!outage.answered(after(30) + OVER_AFTER), "said once");
+        assert!(outage.failed(after(40)), "the next one");
     }
 }

@@ -5,13 +5,15 @@ use std::{
     time::Instant,
 };
 
+use futures::future::join_all;
 use proto_schemas::AdEvent;
+use tokio::runtime::Handle;
 use tracing::{info, warn};
 
 use crate::{
     error::Refusal,
     metrics::Outcome,
-    producer::Producer,
+    producer::{Pending, Producer},
     spool::{
         Spool,
         circuit::{Change, Circuit, Way},
@@ -56,14 +58,8 @@ impl Keeper {
             self.producer.send(event, traceparent).await?;
             return Ok(Kept::Kafka);
         };
-        if self.breaker.way() == Way::Kafka {
-            match self.producer.send(event, traceparent).await {
-                Ok(()) => {
-                    self.breaker.succeeded();
-                    return Ok(Kept::Kafka);
-                }
-                Err(_counted_and_logged) => self.breaker.failed(),
-            }
+        if self.breaker.way() == Way::Kafka && self.send(event, traceparent).await {
+            return Ok(Kept::Kafka);
         }
         spool.keep(&[event], traceparent).await?;
         Ok(Kept::Spool)
@@ -86,11 +82,13 @@ impl Keeper {
         };
         let mut on_kafka = vec![false; events.len()];
         if self.breaker.way() == Way::Kafka {
-            let sent = self.producer.send_all(events, traceparent).await;
-            for (on_kafka, sent) in on_kafka.iter_mut().zip(sent) {
-                *on_kafka = sent.is_ok();
-                if *on_kafka { self.breaker.succeeded() } else { self.breaker.failed() }
-            }
+            // All of them are queued before the first is waited for.
+            let attempts: Vec<_> = events.iter().map(|it| self.begin(it, traceparent)).collect();
+            let outcomes = attempts.into_iter().map(async |attempt| match attempt {
+                Some(attempt) => attempt.succeeds().await,
+                None => false,
+            });
+            on_kafka = join_all(outcomes).await;
         }
         let left = events.iter().zip(&on_kafka).filter(|(_, on_kafka)| !**on_kafka);
         let left: Vec<_> = left.map(|(event, _)| event).collect();
@@ -101,6 +99,55 @@ impl Keeper {
             Err(reason) => Err(reason.into()),
         };
         on_kafka.into_iter().map(fate).collect()
+    }
+
+    /// Sends an event to Kafka, and tells whether it was acknowledged.
+    async fn send(&self, event: &AdEvent, traceparent: &str) -> bool {
+        match self.begin(event, traceparent) {
+            Some(attempt) => attempt.succeeds().await,
+            None => false,
+        }
+    }
+
+    fn begin(&self, event: &AdEvent, traceparent: &str) -> Option<Attempt> {
+        let breaker = self.breaker.clone();
+        match self.producer.begin(event, traceparent) {
+            Ok(pending) => Some(Attempt { pending: Some(pending), breaker }),
+            Err(_counted_and_logged) => {
+                breaker.failed();
+                None
+            }
+        }
+    }
+}
+
+/// An event on its way to Kafka. The breaker learns what becomes of it, also where its player hangs
+/// up before that: players less patient than we are must not hide that Kafka is away.
+struct Attempt {
+    /// `None` once it is known.
+    pending: Option<Pending>,
+    breaker: Breaker,
+}
+
+impl Attempt {
+    async fn succeeds(mut self) -> bool {
+        let Some(pending) = &mut self.pending else { return false };
+        let acknowledged = pending.acknowledged().await.is_ok();
+        self.pending = None;
+        self.breaker.tell(acknowledged);
+        acknowledged
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        // Without a runtime the service has ended, and nobody needs to know.
+        let (Some(mut pending), Ok(runtime)) = (self.pending.take(), Handle::try_current()) else {
+            return;
+        };
+        let breaker = self.breaker.clone();
+        // One for each event in the producer's queue at most, and only for as long as that waits.
+        runtime.spawn(async move { breaker.tell(pending.acknowledged().await.is_ok()) });
     }
 }
 
@@ -116,6 +163,10 @@ impl Breaker {
     /// Tells whether Kafka is taken to be away.
     pub(crate) fn is_open(&self) -> bool {
         self.circuit().is_open()
+    }
+
+    fn tell(&self, acknowledged: bool) {
+        if acknowledged { self.succeeded() } else { self.failed() }
     }
 
     pub(crate) fn succeeded(&self) {

@@ -18,6 +18,7 @@ mod spool;
 mod trace;
 mod watch;
 
+use steady_waits as _;
 use tokio_util::sync::CancellationToken;
 
 pub use crate::{

@@ -49,22 +49,6 @@ struct Shared {
     waiting: AtomicI64,
 }
 
-/// Counts an event for as long as it waits, also where the player hangs up meanwhile.
-struct Waiting<'a>(&'a AtomicI64);
-
-impl<'a> Waiting<'a> {
-    fn one_more(waiting: &'a AtomicI64) -> Self {
-        waiting.fetch_add(1, Ordering::Relaxed);
-        Self(waiting)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 struct Live {
     client: Client,
     since: Instant,
@@ -146,10 +130,10 @@ impl Producer {
         &self,
         event: &AdEvent,
         traceparent: &str,
-    ) -> Result<Pending<'_>, NotAcknowledged> {
+    ) -> Result<Pending, NotAcknowledged> {
         let delivery = self.enqueue(event, traceparent).map_err(|error| self.failed(error))?;
-        let waiting = Waiting::one_more(&self.0.waiting);
-        Ok(Pending { producer: self, delivery, begun: Instant::now(), _waiting: waiting })
+        self.0.waiting.fetch_add(1, Ordering::Relaxed);
+        Ok(Pending { producer: self.clone(), delivery, begun: Instant::now() })
     }
 
     /// How many events wait for an acknowledgement.
@@ -238,28 +222,38 @@ impl Producer {
     }
 }
 
-/// An event that is on its way.
-pub(crate) struct Pending<'a> {
-    producer: &'a Producer,
+/// An event that is on its way. It is counted as waiting until this is dropped, which also happens
+/// where the player hangs up.
+pub(crate) struct Pending {
+    producer: Producer,
     delivery: DeliveryFuture,
     begun: Instant,
-    _waiting: Waiting<'a>,
 }
 
-impl Pending<'_> {
-    /// Waits until Kafka has the event; see [`Producer::send`].
-    pub(crate) async fn acknowledged(self) -> Result<(), NotAcknowledged> {
-        let Self { producer, delivery, begun, _waiting } = self;
-        let limit = producer.0.deadline.saturating_sub(begun.elapsed());
-        match timeout(limit, delivery).await {
+impl Pending {
+    /// Waits until Kafka has the event; see [`Producer::send`]. To be called until it answers once.
+    ///
+    /// # Cancellation
+    ///
+    /// Cancel safe: it can be called again, and the time limit goes on from the first call.
+    pub(crate) async fn acknowledged(&mut self) -> Result<(), NotAcknowledged> {
+        let producer = &self.producer;
+        let limit = producer.0.deadline.saturating_sub(self.begun.elapsed());
+        match timeout(limit, &mut self.delivery).await {
             Ok(Ok(Ok(_delivered))) => {
-                producer.0.metrics.acknowledged(begun.elapsed());
+                producer.0.metrics.acknowledged(self.begun.elapsed());
                 Ok(())
             }
             Ok(Ok(Err((error, _record)))) => Err(producer.failed(error)),
             Ok(Err(_cancelled)) => Err(NotAcknowledged::Replaced),
             Err(_elapsed) => Err(NotAcknowledged::Overdue),
         }
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.producer.0.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -1,4 +1,4 @@
-//! The click-consumer binary for fault tests, which dies where `FAILPOINTS` says so.
+//! The click-consumer binary for fault tests, which dies or freezes where `FAILPOINTS` says so.
 
 use std::process::ExitCode;
 

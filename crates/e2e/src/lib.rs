@@ -26,6 +26,7 @@
 //!   who looks whether a number ever goes down;
 //! - [`Proxy`] breaks a link, [`Observer`] watches while things break, and `Pipeline::check` holds what
 //!   players were told against what is stored (the tests in `tests/faults`);
+//! - [`chaos::Chaos`] does all of that at random (`make chaos`);
 //! - [`until`] and its kin wait for a condition, never for time to pass;
 //! - [`settings`] and [`contracts`]: what is written about the settings and the APIs.
 //!
@@ -35,12 +36,15 @@
 
 #![expect(clippy::missing_panics_doc, reason = "every helper panics where a test should fail")]
 
+pub mod chaos;
 mod check;
 mod client;
+mod clock;
 pub mod contracts;
 mod counts;
 pub mod kafka;
 mod load;
+mod memory;
 mod observer;
 mod pipeline;
 mod ports;
@@ -51,6 +55,7 @@ pub mod redis;
 mod sample;
 mod service;
 pub mod settings;
+mod small_disk;
 mod stores;
 mod topic;
 mod wait;
@@ -59,14 +64,17 @@ mod watch;
 pub use crate::{
     check::CAUGHT_UP_WITHIN,
     client::{Answer, Client, click},
+    clock::Clock,
     counts::{AdCounts, Counts},
     load::{Load, Players, Sent},
+    memory::Memory,
     observer::{Observed, Observer},
     pipeline::{Pipeline, Services},
-    process::Process,
+    process::{Process, freeze, thaw},
     proxy::{Link, Proxy, Request},
     sample::Sample,
     service::{Program, Service},
+    small_disk::SmallDisk,
     wait::{LIMIT, let_last, until, until_equal, until_within},
     watch::{Watch, Watched},
 };

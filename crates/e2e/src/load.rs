@@ -51,6 +51,8 @@ pub struct Sent {
     pub outcomes: BTreeMap<String, Option<u16>>,
     /// The longest that a player waited for one answer.
     pub slowest: Duration,
+    /// When each request was begun that had no answer.
+    pub unanswered_since: Vec<Instant>,
 }
 
 impl Default for Players {
@@ -120,6 +122,7 @@ impl Load {
             let ended = ended.expect("a player that does not panic");
             sent.outcomes.extend(ended.outcomes);
             sent.slowest = sent.slowest.max(ended.slowest);
+            sent.unanswered_since.extend(ended.unanswered_since);
         }
         sent
     }
@@ -191,7 +194,10 @@ impl Player {
             let answer = self.http.try_post(&self.url, &body).await;
             self.sent.slowest = self.sent.slowest.max(started.elapsed());
             let status = answer.map(|it| it.status);
-            unanswered |= status.is_none();
+            if status.is_none() {
+                unanswered = true;
+                self.sent.unanswered_since.push(started);
+            }
             let again = matches!(status, None | Some(503));
             if !again {
                 return status;

@@ -38,10 +38,15 @@ pub struct Observed {
 impl Observer {
     /// Begins to watch.
     pub fn start(pipeline: &Pipeline, analytics: Option<&Service>) -> Self {
+        Self::at(pipeline, analytics.map(|it| it.url("/ads/analytics")))
+    }
+
+    /// The same, where the URL of `/ads/analytics` is known.
+    pub(crate) fn at(pipeline: &Pipeline, url: Option<String>) -> Self {
         let (stop, mut looking) = (CancellationToken::new(), JoinSet::new());
         let look = Look {
             http: Client::with_timeout(Duration::from_secs(5)),
-            url: analytics.map(|it| it.url("/ads/analytics")),
+            url,
             pool: pipeline.pool.clone(),
             shown: Counts::default(),
             offsets: BTreeMap::new(),

@@ -115,15 +115,35 @@ impl Pipeline {
     /// Kafka misses a killed member for 10 s, and would give its partitions to nobody until then.
     /// Another group begins at once, and at the same place: Postgres says where.
     pub fn spawn_doomed(&self, point: &str, nth: u32) -> Service {
-        let mut command = self.command("click-consumer-failpoints", &[]);
         let group =
             format!("{}-{}", self.scope.consumer_group, self.started.load(Ordering::Relaxed));
-        let failpoint = format!("{point}={}*off->return", nth - 1);
-        for (name, value) in [("FAILPOINTS", failpoint), ("CONSUMER_GROUP", group)] {
-            command.environment.push((name.to_owned(), value));
-        }
         // Small batches: more of them, so more deaths at different moments.
-        command.environment.push(("BATCH_MAX_EVENTS".to_owned(), "20".to_owned()));
+        let settings = [("CONSUMER_GROUP", group.as_str()), ("BATCH_MAX_EVENTS", "20")];
+        self.spawn_doomed_with(point, nth, &settings)
+    }
+
+    /// The same with settings as given, and in the group of the other consumers unless they say
+    /// otherwise.
+    pub(crate) fn spawn_doomed_with(
+        &self,
+        point: &str,
+        nth: u32,
+        settings: &[(&str, &str)],
+    ) -> Service {
+        self.spawn_with_failpoint(&format!("{point}={}*off->return", nth - 1), settings)
+    }
+
+    /// Starts a consumer that stands still, as if by SIGSTOP, when it comes to this step for the `nth`
+    /// time (from 1), once; see [`Process::is_frozen`].
+    pub fn spawn_zombie(&self, point: &str, nth: u32, settings: &[(&str, &str)]) -> Service {
+        let failpoint = format!("{point}={}*off->1*return(freeze)->off", nth - 1);
+        self.spawn_with_failpoint(&failpoint, settings)
+    }
+
+    fn spawn_with_failpoint(&self, failpoint: &str, settings: &[(&str, &str)]) -> Service {
+        let mut command = self.command("click-consumer-failpoints", &[]);
+        let settings = settings.iter().copied().chain([("FAILPOINTS", failpoint)]);
+        command.environment.extend(settings.map(|(name, it)| (name.to_owned(), it.to_owned())));
         Service::spawn(Program::Consumer, command, self.http.clone())
     }
 

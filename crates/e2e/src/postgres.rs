@@ -6,12 +6,9 @@ use std::{
 };
 
 use local_stack::{Place, postgres::Postgres};
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
+use nix::sys::signal::Signal;
 
-use crate::wait::until;
+use crate::{process::signal, wait::until};
 
 /// Starts a Postgres that no other test uses.
 pub async fn start() -> Postgres {
@@ -21,8 +18,7 @@ pub async fn start() -> Postgres {
 
 /// Lets it crash as `pg_ctl stop -m immediate` does: no checkpoint, the next start has to recover.
 pub async fn crash(postgres: &mut Postgres) {
-    let pid = postgres.pid().expect("it runs").cast_signed();
-    kill(Pid::from_raw(pid), Signal::SIGQUIT).expect("it runs");
+    signal(postgres, Signal::SIGQUIT);
     until("postgres has crashed", async || !postgres.is_running()).await;
 }
 

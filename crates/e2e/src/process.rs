@@ -8,7 +8,10 @@ use std::{
     process::{Child, ExitStatus, Stdio},
 };
 
-use local_stack::children;
+use local_stack::{
+    children,
+    server::{Recipe, Server},
+};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -95,6 +98,13 @@ impl Process {
         self.signal(Signal::SIGCONT);
     }
 
+    /// Tells whether it stands still, by [`freeze`](Self::freeze) or by itself.
+    pub fn is_frozen(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap_or_default();
+        // The state stands behind the name, which is in brackets and may hold anything.
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+    }
+
     /// How it ended, if it has.
     pub fn exited(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("the child is ours")
@@ -125,6 +135,22 @@ impl Drop for Process {
             show_tail(&self.log, &self.said());
         }
     }
+}
+
+/// Stops a server where it is; it keeps its connections, and says nothing on them.
+pub fn freeze<R: Recipe>(server: &Server<R>) {
+    signal(server, Signal::SIGSTOP);
+}
+
+/// Lets a server go on after [`freeze`].
+pub fn thaw<R: Recipe>(server: &Server<R>) {
+    signal(server, Signal::SIGCONT);
+}
+
+/// Sends a signal to a server that runs.
+pub(crate) fn signal<R: Recipe>(server: &Server<R>, signal: Signal) {
+    let pid = server.pid().expect("it runs").cast_signed();
+    kill(Pid::from_raw(pid), signal).expect("it runs");
 }
 
 /// Finds a binary of the workspace beside the test that runs.

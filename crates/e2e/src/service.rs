@@ -79,6 +79,16 @@ impl Service {
         self.until_admin("/livez").await;
     }
 
+    /// Which of the three it is.
+    pub fn program(&self) -> Program {
+        self.program
+    }
+
+    /// Tells whether it runs no longer.
+    pub fn has_ended(&mut self) -> bool {
+        self.process.exited().is_some()
+    }
+
     /// Kills it at once, as `kill -9` does.
     pub fn kill_9(&mut self) {
         self.process.kill_9();

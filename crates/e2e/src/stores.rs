@@ -58,6 +58,12 @@ impl Pipeline {
         body
     }
 
+    /// What the API shows at this moment, from whichever store; `None` where it cannot.
+    pub async fn shown_by(&self, analytics: &Service) -> Option<Counts> {
+        let answer = self.http.get(&analytics.url("/ads/analytics")).await;
+        (answer.status == 200).then(|| Counts::of_analytics(&answer.json()))
+    }
+
     /// How many records are counted, over all partitions.
     pub async fn counted(&self) -> i64 {
         self.number("SELECT coalesce(sum(next_offset), 0)::bigint FROM consumer_offsets").await
@@ -76,8 +82,12 @@ impl Pipeline {
 
     /// Runs one statement.
     pub async fn execute(&self, sql: &str) {
-        let client = self.pool.get().await.expect("a connection");
-        client.batch_execute(sql).await.expect(sql);
+        self.try_execute(sql).await.expect(sql);
+    }
+
+    /// Runs one statement in a Postgres that may refuse it, or be away.
+    pub async fn try_execute(&self, sql: &str) -> Result<(), StoreError> {
+        Ok(self.pool.get().await?.batch_execute(sql).await?)
     }
 
     /// Counts the rows of Postgres themselves.

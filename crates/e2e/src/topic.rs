@@ -12,6 +12,7 @@ use rdkafka::{
     admin::{AdminClient, AdminOptions, NewPartitions},
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer as _},
+    error::KafkaError,
     producer::{FutureProducer, FutureRecord},
 };
 
@@ -29,29 +30,62 @@ impl Pipeline {
 impl Pipeline {
     /// Puts bytes on the topic of clicks that no version of this project ever wrote.
     pub async fn send_garbage(&self, records: u32) {
+        self.send_bytes(records, vec![0xff; 40], None).await;
+    }
+
+    /// The same with so many bytes in each, and all of it on the first partition.
+    pub async fn send_large_garbage(&self, records: u32, bytes: usize) {
+        self.send_bytes(records, vec![0xff; bytes], Some(0)).await;
+    }
+
+    async fn send_bytes(&self, records: u32, mut bytes: Vec<u8>, partition: Option<i32>) {
         let producer: FutureProducer = ClientConfig::new()
             .set("bootstrap.servers", &self.scope.stack.kafka_brokers)
             .create()
             .expect("a producer");
-        let (topics, mut bytes) = (self.scope.topics(), [0xff; 40]);
-        for number in 0..records {
-            bytes[1..5].copy_from_slice(&number.to_be_bytes());
+        let topics = self.scope.topics();
+        let sent = (0..records).map(|number| {
             let key = number.to_be_bytes();
-            let record = FutureRecord::to(topics.of(Kind::Click)).key(&key).payload(&bytes[..]);
-            producer.send(record, LIMIT).await.expect("acknowledged");
+            bytes[1..5].copy_from_slice(&key);
+            let mut record = FutureRecord::to(topics.of(Kind::Click)).key(&key).payload(&bytes);
+            record.partition = partition;
+            producer.send_result(record).map_err(|(error, _)| error).expect("room in the queue")
+        });
+        // All at once: each of these has its bytes by then.
+        for sent in sent.collect::<Vec<_>>() {
+            sent.await.expect("an answer").expect("acknowledged");
         }
     }
 
     /// Gives the topic of clicks this many partitions in all.
     pub async fn add_partitions(&self, partitions: usize) {
+        self.try_add_partitions(partitions).await.expect("partitions are added");
+    }
+
+    /// The same where Kafka may be away, or may have them already.
+    pub(crate) async fn try_add_partitions(&self, partitions: usize) -> Result<(), KafkaError> {
         let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
             .set("bootstrap.servers", &self.scope.stack.kafka_brokers)
             .create()
             .expect("an admin client");
         let topics = self.scope.topics();
         let more = NewPartitions::new(topics.of(Kind::Click), partitions);
-        let answer = admin.create_partitions([&more], &AdminOptions::new()).await;
-        assert!(answer.expect("an answer").iter().all(Result::is_ok), "partitions are added");
+        for added in admin.create_partitions([&more], &AdminOptions::new()).await? {
+            added.map_err(|(_, code)| KafkaError::AdminOp(code))?;
+        }
+        Ok(())
+    }
+}
+
+impl Pipeline {
+    /// How many consumers Kafka knows of in the pipeline's group.
+    pub async fn group_members(&self) -> usize {
+        let scope = self.scope.clone();
+        let asked = tokio::task::spawn_blocking(move || {
+            let groups = consumer(&scope).fetch_group_list(Some(&scope.consumer_group), LIMIT);
+            groups.expect("a list").groups().iter().map(|it| it.members().len()).sum()
+        });
+        asked.await.expect("Kafka answers")
     }
 }
 

@@ -5,6 +5,7 @@ use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use tempfile::TempDir;
@@ -60,6 +61,11 @@ impl Place {
         Ok(Self::within(&Arc::new(temporary_folder()?), "server"))
     }
 
+    /// A place in a folder that the caller removes, on a free port; nothing is synced.
+    pub fn throwaway(data: impl Into<PathBuf>, log: impl Into<PathBuf>) -> Self {
+        Self { durable: false, ..Self::lasting(data, log, Port::Free) }
+    }
+
     /// One of several servers in the same temporary folder.
     pub(crate) fn within(folder: &Arc<TempDir>, name: &str) -> Self {
         Self {
@@ -99,7 +105,10 @@ pub fn repository() -> PathBuf {
 }
 
 /// Makes a temporary folder that a server run as another user can reach as well.
-pub(crate) fn temporary_folder() -> io::Result<TempDir> {
+///
+/// Where this process is killed before it can remove the folder, the next one that makes a folder
+/// does, and unmounts what was mounted directly below it.
+pub fn temporary_folder() -> io::Result<TempDir> {
     let named = std::env::temp_dir();
     let base = if reachable_by_everyone(&named) { named } else { PathBuf::from("/var/tmp") };
 
@@ -122,10 +131,29 @@ fn remove_abandoned(base: &Path) {
         }
         let owner = std::fs::read_to_string(entry.path().join(OWNER_FILE)).ok();
         if owner.as_deref().and_then(Identity::parse).is_some_and(|it| !it.is_running()) {
+            unmount_below(&entry.path());
             // Another user's, or somebody else is removing it: then it is not ours to worry about.
             drop(std::fs::remove_dir_all(entry.path()));
         }
     }
+}
+
+/// Unmounts the file systems whose mount points stand in a folder.
+fn unmount_below(folder: &Path) {
+    let device_of = |path: &Path| path.metadata().ok().map(|it| it.dev());
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|it| it.is_dir())
+            && device_of(&entry.path()) != device_of(folder)
+        {
+            unmount(&entry.path());
+        }
+    }
+}
+
+/// Unmounts a file system, and does not wait for those who still use it. Where that is not allowed it
+/// stays.
+pub fn unmount(mounted: &Path) {
+    drop(Command::new("umount").arg("--lazy").arg(mounted).stderr(Stdio::null()).status());
 }
 
 /// Tells whether every user may pass through a folder and all folders above it.

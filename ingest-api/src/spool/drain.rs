@@ -108,7 +108,7 @@ impl Drain {
         let mut acknowledged = Vec::new();
         for (sequence, begun) in begun {
             let answer = match begun {
-                Ok(pending) => pending.acknowledged().await,
+                Ok(mut pending) => pending.acknowledged().await,
                 Err(error) => Err(error),
             };
             match answer {

@@ -105,6 +105,25 @@ async fn events_answered_while_kafka_is_away_are_on_the_topic_in_order_when_it_i
 }
 
 #[tokio::test]
+async fn players_who_hang_up_before_the_timeout_do_not_hide_that_kafka_is_away() {
+    let folder = folder();
+    let mut settings = spool_in(&folder).to_vec();
+    settings.extend([NO_KAFKA, ("INGEST_PRODUCE_TIMEOUT", "2s")]);
+    let ingest = TestIngest::start_unready(&settings).await;
+    let hasty = reqwest::Client::builder().timeout(AT_ONCE).build().expect("a client");
+    let post = async |it: &TestIngest| {
+        let request = hasty.post(format!("http://{}/ads/click", it.address));
+        request.json(&event()).send().await.is_ok_and(|it| it.status() == StatusCode::OK)
+    };
+
+    ingest.until("answered", async |it| post(it).await).await;
+
+    assert!(ingest.metric("ingest_spool_events").await >= 1.0);
+    let abandoned = "ingest_events_total{kind=\"click\",outcome=\"abandoned\"}";
+    assert!(ingest.metric(abandoned).await >= 5.0, "the first ones hung up");
+}
+
+#[tokio::test]
 async fn what_a_process_leaves_in_the_spool_the_next_one_sends_as_it_was_received() {
     const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let scope = stack().scope("spoolrestart");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::{Link, Load, Observer, Pipeline, Players, Request, kafka, let_last, until};
+use e2e::{Link, Load, Observer, Pipeline, Players, Request, freeze, kafka, let_last, thaw, until};
 
 /// What a player waits at most, without a spool: `INGEST_PRODUCE_TIMEOUT` (2 s), half a second for
 /// the answer, and what a busy machine adds.
@@ -20,9 +20,9 @@ async fn a_broker_frozen_for_20_s_makes_no_request_hang_and_loses_nothing() {
     let load = Load::of(Players::default(), &services.ingest.url("/ads/click"));
     load.until_accepted(100).await;
 
-    kafka::freeze(&kafka);
+    freeze(&kafka);
     let_last(Duration::from_secs(20)).await;
-    kafka::thaw(&kafka);
+    thaw(&kafka);
     load.until_accepted(200).await;
     let sent = load.stop().await;
 
