@@ -137,4 +137,6 @@ fn in_words(limit: Duration) -> String {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

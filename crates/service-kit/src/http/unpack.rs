@@ -131,6 +131,7 @@ mod tests {
     use axum::http::HeaderValue;
     use flate2::Compression;
     use flate2::write::GzEncoder;
+    use proptest::{collection::vec, prelude::*, sample::Index};
 
     use super::*;
 
@@ -240,6 +241,27 @@ mod tests {
             }
             let other = coding.unpack(Bytes::from_static(b"{\"ad_id\":1}"), MAX);
             assert!(matches!(other, Err(BodyError::Corrupt(_))), "{coding:?}: {other:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_are_too_strange_to_be_unpacked(
+            text in vec(0..4_u8, 0..2000),
+            damage in vec((any::<Index>(), any::<u8>()), 0..4),
+        ) {
+            for coding in PACKED {
+                let mut packed = pack(coding, &text).to_vec();
+                for (at, byte) in &damage {
+                    let at = at.index(packed.len());
+                    packed[at] = *byte;
+                }
+                if let Ok(unpacked) = coding.unpack(packed.into(), 4096) {
+                    prop_assert!(unpacked.len() <= 4096);
+                    // Damage may go unnoticed: brotli has no checksum, and zstd need not have one.
+                    prop_assert!(!damage.is_empty() || unpacked == text);
+                }
+            }
         }
     }
 }
