@@ -13,10 +13,14 @@ use rdkafka::{
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer as _},
     error::KafkaError,
+    metadata::{MetadataPartition, MetadataTopic},
     producer::{FutureProducer, FutureRecord},
 };
 
-use crate::{pipeline::Pipeline, wait::LIMIT};
+use crate::{
+    pipeline::Pipeline,
+    wait::{LIMIT, until},
+};
 
 impl Pipeline {
     /// Reads every event of one kind that is on Kafka now, duplicates included.
@@ -78,6 +82,19 @@ impl Pipeline {
 }
 
 impl Pipeline {
+    /// Waits until this is true of every partition that Kafka has.
+    pub async fn until_partitions(&self, what: &str, holds: fn(&MetadataPartition) -> bool) {
+        until(what, async || {
+            let scope = self.scope.clone();
+            let asked = tokio::task::spawn_blocking(move || {
+                let metadata = consumer(&scope).fetch_metadata(None, LIMIT).expect("metadata");
+                metadata.topics().iter().flat_map(MetadataTopic::partitions).all(holds)
+            });
+            asked.await.expect("Kafka answers")
+        })
+        .await;
+    }
+
     /// How many consumers Kafka knows of in the pipeline's group.
     pub async fn group_members(&self) -> usize {
         let scope = self.scope.clone();

@@ -1,4 +1,4 @@
-//! A private Apache Kafka: one node that is broker and controller at once.
+//! A private Apache Kafka: one node that is broker and controller at once, or one of a cluster.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,10 +12,14 @@ use crate::launch::Program;
 use crate::place::{Place, free_port};
 use crate::server::{Launch, Recipe, Server, StopSignal};
 
+mod cluster;
 mod jars;
 mod properties;
 
-/// A private Kafka broker.
+pub use self::cluster::Cluster;
+pub(crate) use self::cluster::Role;
+
+/// A private Kafka node.
 pub type Kafka = Server<KafkaRecipe>;
 
 impl Kafka {
@@ -29,6 +33,8 @@ impl Kafka {
 #[derive(Debug)]
 pub struct KafkaRecipe {
     port: u16,
+    /// The node that is to serve there; `None` for one that only controls others.
+    broker: Option<i32>,
 }
 
 impl Recipe for KafkaRecipe {
@@ -40,64 +46,80 @@ impl Recipe for KafkaRecipe {
 
     async fn prepare(place: &Place, port: u16) -> Result<(Self, Launch), StartError> {
         let libs = jars::find()?;
-        let controller_port = free_port().ok_or(StartError::NoFreePort("Kafka's controller"))?;
+        let role = &place.role;
+        let controller = match role {
+            Role::Broker { controller, .. } => *controller,
+            Role::Controller { .. } => port,
+            Role::Alone => free_port().ok_or(StartError::NoFreePort("Kafka's controller"))?,
+        };
         std::fs::create_dir_all(&place.data)
             .map_err(StartError::file("folder could not be made", &place.data))?;
 
         let advertised = place.advertised.unwrap_or(port);
-        let ports = properties::Ports { listen: port, advertised, controller: controller_port };
-        let files = properties::write(&place.data, ports)?;
-        let java = java(&libs, &files.log4j, place.durable)?;
+        let node = properties::Node { listen: port, advertised, controller, role };
+        let files = properties::write(&place.data, node)?;
+        let java = java(&libs, &files.log4j, place)?;
         if !files.log_dir.join("meta.properties").exists() {
-            format(&java, &files.server)?;
+            format(&java, &files.server, &role.cluster())?;
         }
 
         let program = java.arg("kafka.Kafka").arg(&files.server);
-        Ok((Self { port }, Launch(program)))
+        let broker = (!matches!(role, Role::Controller { .. })).then(|| role.node_id());
+        Ok((Self { port, broker }, Launch(program)))
     }
 
     async fn probe(&self) -> Result<(), String> {
         let address = format!("127.0.0.1:{}", self.port);
         // Making a client costs more than a refused connection, of which there are many at first.
         tokio::net::TcpStream::connect(&address).await.map_err(|error| error.to_string())?;
-        tokio::task::spawn_blocking(move || has_a_broker(&address))
+        let Some(broker) = self.broker else { return Ok(()) };
+        tokio::task::spawn_blocking(move || serves(&address, broker))
             .await
             .map_err(|error| error.to_string())?
     }
 }
 
 /// Asks for the metadata of the cluster, which names the broker once it may serve.
-fn has_a_broker(address: &str) -> Result<(), String> {
+fn serves(address: &str, broker: i32) -> Result<(), String> {
     const LIMIT: Duration = Duration::from_secs(5);
     let client: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", address)
         .create()
         .map_err(|error| error.to_string())?;
     let metadata = client.fetch_metadata(None, LIMIT).map_err(|error| error.to_string())?;
-    if metadata.brokers().is_empty() { Err("no broker is registered".to_owned()) } else { Ok(()) }
+    let registered = metadata.brokers().iter().any(|it| it.id() == broker);
+    if registered { Ok(()) } else { Err("the broker is not registered".to_owned()) }
 }
 
-fn java(libs: &Path, log4j: &Path, durable: bool) -> Result<Program, StartError> {
+fn java(libs: &Path, log4j: &Path, place: &Place) -> Result<Program, StartError> {
     let mut class_path = libs.as_os_str().to_owned();
     class_path.push("/*");
     let mut log4j_option = std::ffi::OsString::from("-Dlog4j2.configurationFile=");
     log4j_option.push(log4j);
 
+    let heap = if matches!(place.role, Role::Alone) { "-Xmx512m" } else { "-Xmx256m" };
     let java = Program::installed("java", jars::INSTALLED_ELSEWHERE)?
-        .args(["-Xmx512m", "-XX:+UseSerialGC", "-XX:-UsePerfData", "-Djava.awt.headless=true"])
+        .args([heap, "-XX:+UseSerialGC", "-XX:-UsePerfData", "-Djava.awt.headless=true"])
         .arg(log4j_option);
     // The quick compiler alone halves the start; the thorough one pays off after minutes only.
-    let java = if durable { java } else { java.arg("-XX:TieredStopAtLevel=1") };
+    let java = if place.durable { java } else { java.arg("-XX:TieredStopAtLevel=1") };
     Ok(java.arg("-cp").arg(class_path))
 }
 
-fn format(java: &Program, properties: &Path) -> Result<(), StartError> {
-    let cluster = Uuid::new_v4().simple().to_string();
+/// What a new cluster is called.
+///
+/// Kafka's own ids are 22 characters of base64; any text of that alphabet will do.
+fn cluster_id() -> String {
+    let mut id = Uuid::new_v4().simple().to_string();
+    id.truncate(22);
+    id
+}
+
+fn format(java: &Program, properties: &Path, cluster: &str) -> Result<(), StartError> {
     let output = java
         .clone()
         .args(["kafka.tools.StorageTool", "format", "--cluster-id"])
-        // Kafka's own ids are 22 characters of base64; any text of that alphabet will do.
-        .arg(&cluster[..22])
+        .arg(cluster)
         .arg("--config")
         .arg(properties)
         .output()

@@ -1,8 +1,8 @@
 //! Real Kafka, Postgres and Redis on this machine, for `make run` and for tests.
 //!
 //! [`kafka::Kafka`], [`postgres::Postgres`] and [`redis::Redis`] each start one private server and
-//! end it when dropped; [`stack::Stack`] is the three together; [`testing`] is what a test asks for
-//! its part of a stack that is already up.
+//! end it when dropped; [`kafka::Cluster`] is three brokers; [`stack::Stack`] is one of each kind of
+//! server together; [`testing`] is what a test asks for its part of a stack that is already up.
 
 pub mod children;
 pub mod error;

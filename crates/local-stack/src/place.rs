@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use crate::StartError;
+use crate::kafka::Role;
 use crate::procfs::Identity;
 
 const TEMPORARY_PREFIX: &str = "local-stack-";
@@ -37,6 +38,8 @@ pub struct Place {
     pub(crate) durable: bool,
     /// The port that clients are told, where it is another.
     pub(crate) advertised: Option<u16>,
+    /// What a Kafka here is within its cluster.
+    pub(crate) role: Role,
     /// Keeps a temporary folder for as long as somebody uses it.
     _temporary: Option<Arc<TempDir>>,
 }
@@ -50,6 +53,7 @@ impl Place {
             port,
             durable: true,
             advertised: None,
+            role: Role::Alone,
             _temporary: None,
         }
     }
@@ -74,6 +78,7 @@ impl Place {
             port: Port::Free,
             durable: false,
             advertised: None,
+            role: Role::Alone,
             _temporary: Some(Arc::clone(folder)),
         }
     }
@@ -89,6 +94,13 @@ impl Place {
     #[must_use]
     pub fn advertising(mut self, port: u16) -> Self {
         self.advertised = Some(port);
+        self
+    }
+
+    /// The same place for one node of a cluster.
+    #[must_use]
+    pub(crate) fn of_cluster(mut self, role: Role) -> Self {
+        self.role = role;
         self
     }
 

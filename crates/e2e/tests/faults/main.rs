@@ -20,3 +20,4 @@ mod redis_faults;
 mod replies_lost;
 mod spool;
 mod strange_topics;
+mod three_brokers;

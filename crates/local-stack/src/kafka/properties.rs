@@ -1,29 +1,44 @@
-//! The configuration files of the broker.
+//! The configuration files of a node.
 
 use std::path::Path;
 
-use super::Files;
+use super::{Files, Role};
 use crate::StartError;
 
 const LOG4J: &str = include_str!("../../kafka/log4j2.properties");
 
-/// Where the broker listens, where it tells its clients to go, and where its controller is.
+/// The controller's, where it is a node by itself.
+const CONTROLLER: i32 = 100;
+
+/// Where a node listens, where it tells its clients to go, where its controller is, and what it is.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Ports {
+pub(super) struct Node<'a> {
     pub(super) listen: u16,
     pub(super) advertised: u16,
     pub(super) controller: u16,
+    pub(super) role: &'a Role,
 }
 
-/// Writes the broker's configuration, anew at each start, since its ports may differ.
-pub(super) fn write(data: &Path, ports: Ports) -> Result<Files, StartError> {
+impl Role {
+    /// What it is called in its cluster.
+    pub(super) fn node_id(&self) -> i32 {
+        match self {
+            Self::Alone => 1,
+            Self::Controller { .. } => CONTROLLER,
+            Self::Broker { node, .. } => *node,
+        }
+    }
+}
+
+/// Writes the node's configuration, anew at each start, since its ports may differ.
+pub(super) fn write(data: &Path, node: Node<'_>) -> Result<Files, StartError> {
     let files = Files {
         server: data.join("server.properties"),
         log4j: data.join("log4j2.properties"),
         log_dir: data.join("logs"),
     };
     for (path, text) in
-        [(&files.server, server(&files.log_dir, ports)), (&files.log4j, LOG4J.to_owned())]
+        [(&files.server, server(&files.log_dir, node)), (&files.log4j, LOG4J.to_owned())]
     {
         std::fs::write(path, text)
             .map_err(StartError::file("configuration could not be written", path))?;
@@ -31,29 +46,29 @@ pub(super) fn write(data: &Path, ports: Ports) -> Result<Files, StartError> {
     Ok(files)
 }
 
-fn server(log_dir: &Path, ports: Ports) -> String {
-    let Ports { listen, advertised, controller } = ports;
+fn server(log_dir: &Path, node: Node<'_>) -> String {
+    let (replicas, in_sync) = match node.role {
+        // There is one broker to hold everything.
+        Role::Alone => (1, 1),
+        Role::Controller { .. } | Role::Broker { .. } => (3, 2),
+    };
     format!(
         "# Written at each start: change crates/local-stack/src/kafka/properties.rs instead.
-process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:{controller}
+{part}
+node.id={node_id}
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://127.0.0.1:{listen},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{advertised}
 log.dirs={log_dir}
 
 # Topics are made on purpose, never by a misspelt name.
 auto.create.topics.enable=false
 
-# There is one broker to hold everything.
-default.replication.factor=1
-offsets.topic.replication.factor=1
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
-min.insync.replicas=1
+default.replication.factor={replicas}
+offsets.topic.replication.factor={replicas}
+transaction.state.log.replication.factor={replicas}
+transaction.state.log.min.isr={in_sync}
+share.coordinator.state.topic.replication.factor={replicas}
+share.coordinator.state.topic.min.isr={in_sync}
+min.insync.replicas={in_sync}
 
 # Few groups, and none of them waits for more members.
 offsets.topic.num.partitions=4
@@ -70,6 +85,32 @@ num.network.threads=2
 num.io.threads=4
 log.cleaner.dedupe.buffer.size=16777216
 ",
+        part = part(node),
+        node_id = node.role.node_id(),
         log_dir = log_dir.display(),
     )
+}
+
+/// What the node does in its cluster, and where.
+fn part(node: Node<'_>) -> String {
+    let Node { listen, advertised, controller, role } = node;
+    match role {
+        Role::Alone => format!(
+            "process.roles=broker,controller
+controller.quorum.voters=1@127.0.0.1:{controller}
+listeners=PLAINTEXT://127.0.0.1:{listen},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{advertised}"
+        ),
+        Role::Controller { .. } => format!(
+            "process.roles=controller
+controller.quorum.voters={CONTROLLER}@127.0.0.1:{listen}
+listeners=CONTROLLER://127.0.0.1:{listen}"
+        ),
+        Role::Broker { .. } => format!(
+            "process.roles=broker
+controller.quorum.voters={CONTROLLER}@127.0.0.1:{controller}
+listeners=PLAINTEXT://127.0.0.1:{listen}
+advertised.listeners=PLAINTEXT://127.0.0.1:{advertised}"
+        ),
+    }
 }
