@@ -39,6 +39,7 @@ mod check;
 mod client;
 pub mod contracts;
 mod counts;
+mod idle_crowd;
 pub mod kafka;
 mod load;
 mod observer;
@@ -60,6 +61,7 @@ pub use crate::{
     check::CAUGHT_UP_WITHIN,
     client::{Answer, Client, click},
     counts::{AdCounts, Counts},
+    idle_crowd::IdleCrowd,
     load::{Load, Players, Sent},
     observer::{Observed, Observer},
     pipeline::{Pipeline, Services},

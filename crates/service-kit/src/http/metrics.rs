@@ -1,6 +1,6 @@
 //! What happens at the door, before anything is a request.
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -17,7 +17,7 @@ pub struct ServerMetrics {
 }
 
 /// Why the server closed a connection.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, EncodeLabelValue)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Closed {
     /// A head took longer than the header timeout.
     SlowHead,
@@ -34,11 +34,27 @@ pub(super) enum Closed {
 impl Closed {
     const ALL: [Self; 5] =
         [Self::SlowHead, Self::Idle, Self::Evicted, Self::TooMany, Self::Stopping];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::SlowHead => "slow_head",
+            Self::Idle => "idle",
+            Self::Evicted => "evicted",
+            Self::TooMany => "too_many",
+            Self::Stopping => "stopping",
+        }
+    }
 }
 
 #[derive(Clone, Debug, Eq, Hash, PartialEq, EncodeLabelSet)]
 struct ClosedLabel {
-    reason: Closed,
+    reason: &'static str,
+}
+
+impl From<Closed> for ClosedLabel {
+    fn from(reason: Closed) -> Self {
+        Self { reason: reason.as_str() }
+    }
 }
 
 impl ServerMetrics {
@@ -46,7 +62,7 @@ impl ServerMetrics {
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         for reason in Closed::ALL {
-            drop(metrics.closed.get_or_create(&ClosedLabel { reason }));
+            drop(metrics.closed.get_or_create(&reason.into()));
         }
         registry.register(
             "http_connections",
@@ -72,7 +88,7 @@ impl ServerMetrics {
     }
 
     pub(super) fn closed(&self, reason: Closed) {
-        self.closed.get_or_create(&ClosedLabel { reason }).inc();
+        self.closed.get_or_create(&reason.into()).inc();
     }
 
     pub(super) fn opened(&self) -> OpenConnection {

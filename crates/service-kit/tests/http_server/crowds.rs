@@ -48,7 +48,7 @@ async fn the_connection_that_was_idle_for_longest_makes_room_for_a_new_one() {
     ask(&mut used).await;
     server.release.add_permits(1);
     until(&mut busy, "slow").await;
-    assert_eq!((server.closed("Evicted"), server.metric("http_connections")), (1, 3));
+    assert_eq!((server.closed("evicted"), server.metric("http_connections")), (1, 3));
 }
 
 #[tokio::test]
@@ -76,7 +76,7 @@ async fn one_address_has_only_its_share_of_connections() {
 
     let mut third = server.connect().await;
     is_closed(&mut third).await;
-    assert_eq!(server.closed("TooMany"), 1);
+    assert_eq!(server.closed("too_many"), 1);
     ask(&mut server.connect_from(NEIGHBOUR).await).await;
 
     let [first, _second] = greedy;

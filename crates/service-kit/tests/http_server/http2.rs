@@ -172,7 +172,7 @@ async fn a_connection_without_requests_is_cut_however_often_it_pings() {
     // Whether it is an end or an error is up to what the client was just doing.
     timeout(SOON, connection).await.expect("cut in time").ok();
 
-    assert_eq!(server.closed("Idle"), 1);
+    assert_eq!(server.closed("idle"), 1);
     drop(requests);
 }
 
@@ -187,7 +187,7 @@ async fn a_client_that_stops_in_its_handshake_is_cut() {
         clients.push(client);
     }
 
-    server.until(|it| it.closed("Idle") == 2).await;
+    server.until(|it| it.closed("idle") == 2).await;
 }
 
 #[tokio::test]

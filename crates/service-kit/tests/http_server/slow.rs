@@ -26,7 +26,7 @@ async fn a_client_that_stops_in_the_middle_of_its_head_is_cut() {
     send(&mut client, "GET /peer HTTP/1.1\r\nhost:").await;
 
     assert_eq!(all_of(&mut client).await, "");
-    assert_eq!(server.closed("SlowHead"), 1);
+    assert_eq!(server.closed("slow_head"), 1);
 }
 
 #[tokio::test]
@@ -51,7 +51,7 @@ async fn a_hundred_heads_that_come_byte_by_byte_are_cut_and_nobody_else_is() {
         }
     }
 
-    assert_eq!(server.closed("SlowHead"), 100);
+    assert_eq!(server.closed("slow_head"), 100);
     ask(&mut regular).await;
 }
 
@@ -64,7 +64,7 @@ async fn a_head_that_is_slow_behind_another_request_is_cut_too() {
     send(&mut client, "GET /peer HTTP/1.1\r\n").await;
 
     assert_eq!(all_of(&mut client).await, "");
-    assert_eq!(server.closed("SlowHead"), 1);
+    assert_eq!(server.closed("slow_head"), 1);
 }
 
 #[tokio::test]
@@ -76,7 +76,7 @@ async fn a_connection_that_stays_idle_is_cut_whether_it_was_used_or_not() {
 
     assert!(all_of(&mut used).await.starts_with("HTTP/1.1 200"));
     assert_eq!(all_of(&mut silent).await, "");
-    assert_eq!(server.closed("Idle"), 2);
+    assert_eq!(server.closed("idle"), 2);
 }
 
 #[tokio::test]
