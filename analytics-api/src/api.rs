@@ -11,7 +11,7 @@ use axum::{
 };
 use proto_schemas::AdId;
 use service_kit::{
-    http::{Origins, cross_origin, with_fallbacks},
+    http::{Load, Origins, cross_origin, with_fallbacks},
     metrics::{HttpMetrics, RouteStatuses},
     openapi::{self, Contract},
 };
@@ -89,13 +89,19 @@ impl Api {
     }
 }
 
-/// Returns the public API, for pages of `origins` too, counted by `http_metrics`.
-pub(crate) fn router(api: Arc<Api>, origins: &Origins, http_metrics: &HttpMetrics) -> Router {
+/// Returns the public API, limited by `load`, for pages of `origins` too, counted by `http_metrics`.
+pub(crate) fn router(
+    api: Arc<Api>,
+    load: &Load,
+    origins: &Origins,
+    http_metrics: &HttpMetrics,
+) -> Router {
     let router = Router::new()
         .route(Route::Ads.path(), get(list_ads))
         .route(Route::Analytics.path(), get(list_analytics))
         .route(VAST, get(vast));
-    let router = cross_origin(with_fallbacks(router), origins, [Method::GET, Method::HEAD]);
+    let router = with_fallbacks(load.wrap(router));
+    let router = cross_origin(router, origins, [Method::GET, Method::HEAD]);
     http_metrics.wrap(router.merge(contract().router()).with_state(api))
 }
 

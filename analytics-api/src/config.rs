@@ -5,8 +5,8 @@ use std::{net::SocketAddr, num::NonZeroUsize, time::Duration};
 use service_kit::{
     http::Origins,
     settings::{
-        Settings, Vars,
-        groups::{Postgres, PublicShutdown, Redis, cors_origins},
+        Cidrs, Settings, Vars,
+        groups::{Postgres, PublicPort, PublicShutdown, Redis, cors_origins, trusted_proxies},
     },
 };
 
@@ -49,15 +49,11 @@ pub struct Config {
     /// `CORS_ORIGINS`: whose pages may call the API. Defaults to `*`: everybody's, but without cookies
     /// and other credentials, which those of listed origins may send.
     pub cors_origins: Origins,
-    /// `ANALYTICS_HEADER_TIMEOUT`: how long a client may take to send a request's head, or leave its
-    /// connection idle between two. Defaults to `75s`.
-    ///
-    /// Must be longer than the load balancer keeps idle connections (60 s is common), or some of its
-    /// requests meet a connection that was just closed.
-    pub header_timeout: Duration,
-    /// `ANALYTICS_MAX_CONNECTIONS`: how many connections are served at once. Defaults to 10,000;
-    /// more wait in the system's queue. Keep it below the process's limit of open files.
-    pub max_connections: NonZeroUsize,
+    /// `ANALYTICS_HEADER_TIMEOUT`, `ANALYTICS_MAX_CONNECTIONS` and so on: what clients may use.
+    pub port: PublicPort,
+    /// `TRUSTED_PROXIES`: networks of the load balancers, which may have more connections than
+    /// `ANALYTICS_MAX_CONNECTIONS_PER_ADDRESS`. Empty by default.
+    pub trusted_proxies: Cidrs,
     /// `SHUTDOWN_DELAY` and `SHUTDOWN_TIMEOUT`: how stopping goes, and how long it may take.
     pub shutdown: PublicShutdown,
 }
@@ -98,16 +94,8 @@ impl Settings for Config {
                 "Where players reach ingest, as VAST documents tell them; unset: no such documents",
             ),
             cors_origins: cors_origins(vars),
-            header_timeout: vars.or(
-                "ANALYTICS_HEADER_TIMEOUT",
-                "75s",
-                "How long a client may take to send a head, or stay idle between two requests",
-            ),
-            max_connections: vars.or(
-                "ANALYTICS_MAX_CONNECTIONS",
-                "10000",
-                "How many connections are served at once; more wait",
-            ),
+            port: service_kit::public_port!(vars, "ANALYTICS"),
+            trusted_proxies: trusted_proxies(vars),
             shutdown: PublicShutdown::read(vars),
         };
         config.check(vars);

@@ -8,8 +8,9 @@ use click_store::{ActiveAdsCache, Projection, Redis, RedisLimits, read_only_pool
 use prometheus_client::registry::Registry;
 use service_kit::{
     admin,
-    http::{self, ServerLimits},
+    http::{self, Load, ServerLimits, ServerMetrics},
     metrics::HttpMetrics,
+    open_files,
     readiness::Readiness,
     settings::groups::PublicShutdown,
     shutdown::{not_ready_then_stop, within},
@@ -40,6 +41,7 @@ pub struct Server {
     reader: Arc<Reader>,
     registry: Registry,
     limits: ServerLimits,
+    door: ServerMetrics,
     plan: PublicShutdown,
 }
 
@@ -51,6 +53,8 @@ pub struct Server {
 pub async fn bind(config: Config) -> anyhow::Result<Server> {
     let mut registry = Registry::default();
     let http_metrics = HttpMetrics::register(&mut registry, &api::ROUTES);
+    let door = ServerMetrics::register(&mut registry);
+    let load = Load::new(config.port.max_in_flight.get(), door.clone());
     let metrics = Metrics::register(&mut registry);
 
     let (reader, active_ads, vast) = stores(&config, &metrics)?;
@@ -61,14 +65,15 @@ pub async fn bind(config: Config) -> anyhow::Result<Server> {
     Ok(Server {
         public: http::listen(config.listen).await?,
         admin: http::listen(config.admin_listen).await?,
-        router: api::router(Arc::new(api), &config.cors_origins, &http_metrics),
+        router: api::router(Arc::new(api), &load, &config.cors_origins, &http_metrics),
         reader,
         registry,
-        limits: ServerLimits {
-            header_timeout: config.header_timeout,
-            max_connections: config.max_connections.get(),
-            shutdown_grace: config.shutdown.grace(REST),
-        },
+        limits: config.port.limits(
+            open_files::make_room_for(config.port.max_connections.get()),
+            config.trusted_proxies.clone(),
+            config.shutdown.grace(REST),
+        ),
+        door,
         plan: config.shutdown,
     })
 }
@@ -103,7 +108,7 @@ impl Server {
     }
 
     async fn serve_to_end(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let Self { public, admin, router, reader, registry, limits, plan } = self;
+        let Self { public, admin, router, reader, registry, limits, door, plan } = self;
         info!(http.address = %public.local_addr()?, admin.address = %admin.local_addr()?, "serving");
 
         let readiness = Readiness::new();
@@ -115,7 +120,7 @@ impl Server {
         background.spawn(watch(reader, check, drained.clone()));
 
         let stop = CancellationToken::new();
-        let serving = http::serve(public, router, limits, stop.clone());
+        let serving = http::serve(public, router, limits, door, stop.clone());
         let stopping = not_ready_then_stop(&shutdown, plan, &readiness, &stop);
         let ended_early = tokio::select! {
             _both = async { tokio::join!(serving, stopping) } => None,

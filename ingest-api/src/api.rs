@@ -9,7 +9,7 @@ use axum::{
 };
 use proto_schemas::{AdEvent, DedupWindow, Kind, NewEvent, Timestamp, UserAgent};
 use service_kit::{
-    http::{Origins, cross_origin, with_fallbacks},
+    http::{Load, Origins, cross_origin, with_fallbacks},
     metrics::{HttpMetrics, RouteStatuses},
     settings::groups::EventAge,
 };
@@ -77,8 +77,13 @@ impl Caller {
     }
 }
 
-/// Returns the public API, for pages of `origins` too, counted by `http_metrics`.
-pub(crate) fn router(ingest: Arc<Ingest>, origins: &Origins, http_metrics: &HttpMetrics) -> Router {
+/// Returns the public API, limited by `load`, for pages of `origins` too, counted by `http_metrics`.
+pub(crate) fn router(
+    ingest: Arc<Ingest>,
+    load: &Load,
+    origins: &Origins,
+    http_metrics: &HttpMetrics,
+) -> Router {
     let router = Router::new()
         .route(
             "/ads/click",
@@ -88,8 +93,8 @@ pub(crate) fn router(ingest: Arc<Ingest>, origins: &Origins, http_metrics: &Http
         .route("/ads/events", post(batch::events))
         .route("/ads/click.gif", get(pixel::click).head(pixel::look))
         .route("/ads/impression.gif", get(pixel::impression).head(pixel::look));
-    let methods = [Method::GET, Method::HEAD, Method::POST];
-    let router = cross_origin(with_fallbacks(router), origins, methods);
+    let router = with_fallbacks(load.wrap(router));
+    let router = cross_origin(router, origins, [Method::GET, Method::HEAD, Method::POST]);
     http_metrics.wrap(router.with_state(ingest))
 }
 

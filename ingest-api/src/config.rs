@@ -12,7 +12,7 @@ use service_kit::{
     http::Origins,
     settings::{
         Bytes, Cidrs, Settings, Vars,
-        groups::{EventAge, Kafka, PublicShutdown, cors_origins},
+        groups::{EventAge, Kafka, PublicPort, PublicShutdown, cors_origins, trusted_proxies},
     },
 };
 
@@ -86,18 +86,11 @@ pub struct Config {
     /// Pages of listed origins may send credentials. `navigator.sendBeacon` always does, so a beacon of
     /// another type than `text/plain` is possible from listed origins only.
     pub cors_origins: Origins,
-    /// `INGEST_HEADER_TIMEOUT`: how long a client may take to send a request's head, or leave its
-    /// connection idle between two. Defaults to `75s`.
-    ///
-    /// Must be longer than the load balancer keeps idle connections (60 s is common), or some of its
-    /// requests meet a connection that was just closed.
-    pub header_timeout: Duration,
+    /// `INGEST_HEADER_TIMEOUT`, `INGEST_MAX_CONNECTIONS` and so on: what clients may use.
+    pub port: PublicPort,
     /// `INGEST_BODY_TIMEOUT`: how long a client may take to send a body, which has 4 KiB at most.
     /// Defaults to `5s`; after that it gets 408.
     pub body_timeout: Duration,
-    /// `INGEST_MAX_CONNECTIONS`: how many connections are served at once. Defaults to 10,000; more
-    /// wait in the system's queue. Keep it below the process's limit of open files.
-    pub max_connections: NonZeroUsize,
     /// `SHUTDOWN_DELAY` and `SHUTDOWN_TIMEOUT`: how stopping goes, and how long it may take.
     pub shutdown: PublicShutdown,
 }
@@ -160,11 +153,7 @@ impl Settings for Config {
                 "500000",
                 "How many addresses each rate limiter remembers; beyond, new ones share buckets",
             ),
-            trusted_proxies: vars.or(
-                "TRUSTED_PROXIES",
-                "",
-                "Networks of the load balancers whose X-Forwarded-For is believed",
-            ),
+            trusted_proxies: trusted_proxies(vars),
             trusted_senders: vars.or(
                 "TRUSTED_SENDERS",
                 "",
@@ -178,20 +167,11 @@ impl Settings for Config {
             ),
             spool: spool(vars),
             cors_origins: cors_origins(vars),
-            header_timeout: vars.or(
-                "INGEST_HEADER_TIMEOUT",
-                "75s",
-                "How long a client may take to send a head, or stay idle between two requests",
-            ),
+            port: service_kit::public_port!(vars, "INGEST"),
             body_timeout: vars.or(
                 "INGEST_BODY_TIMEOUT",
                 "5s",
                 "How long a client may take to send a body before it gets 408",
-            ),
-            max_connections: vars.or(
-                "INGEST_MAX_CONNECTIONS",
-                "10000",
-                "How many connections are served at once; more wait",
             ),
             shutdown: PublicShutdown::read(vars),
         };

@@ -42,6 +42,7 @@ mod client;
 mod clock;
 pub mod contracts;
 mod counts;
+mod idle_crowd;
 pub mod kafka;
 mod load;
 mod memory;
@@ -66,6 +67,7 @@ pub use crate::{
     client::{Answer, Client, click},
     clock::Clock,
     counts::{AdCounts, Counts},
+    idle_crowd::IdleCrowd,
     load::{Load, Players, Sent},
     memory::Memory,
     observer::{Observed, Observer},

@@ -2,6 +2,7 @@
 
 mod batch;
 mod cors;
+mod door;
 mod errors;
 mod events;
 mod harness;

@@ -17,6 +17,10 @@ async fn the_exposed_names_stay() {
     let expected = [
         "http_request_duration_seconds histogram",
         "http_requests counter",
+        "http_connections gauge",
+        "http_connections_closed counter",
+        "http_requests_in_flight gauge",
+        "http_requests_shed counter",
         "ingest_events counter",
         "ingest_ignored_addresses counter",
         "ingest_produce_duration_seconds histogram",

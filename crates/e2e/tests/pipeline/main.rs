@@ -4,6 +4,7 @@ mod analytics_errors;
 mod contracts;
 mod counting;
 mod crashes;
+mod door;
 mod ingest_errors;
 mod limits;
 mod metrics;
