@@ -7,8 +7,9 @@ set -euo pipefail
 
 cd "$(dirname "$0")/.."
 
-readonly MIN_POSTGRES=15 MIN_REDIS=7 MIN_JAVA=17
+readonly MIN_POSTGRES=15 MIN_REDIS=7 MIN_JAVA=17 MIN_NODE=18
 readonly POM=crates/local-stack/kafka/pom.xml
+readonly PLAYER=crates/e2e/player CHECKER=crates/e2e/schemathesis.txt
 
 for_tests=no
 case "${1:-}" in
@@ -27,6 +28,10 @@ main() {
         [ -z "$missing" ] || fail "still missing or too old after the installation:$(names "$missing")"
     fi
     fetch_kafka
+    if [ "$for_tests" = yes ]; then
+        fetch_player
+        fetch_checker
+    fi
 }
 
 check_rust() {
@@ -52,7 +57,11 @@ missing_packages() {
         has_java || echo java
         [ -n "${KAFKA_HOME:-}" ] || has_kafka || command -v mvn >/dev/null || echo maven
     fi
-    if [ "$for_tests" = yes ]; then has_python || printf 'python3\npython3-venv\npython3-pip\n'; fi
+    if [ "$for_tests" = yes ]; then
+        has_python || printf 'python3\npython3-venv\npython3-pip\n'
+        has_node || printf 'nodejs\nnpm\n'
+        has_chromium || echo chromium
+    fi
 }
 
 # A server that the user names is not started here, but the tests also start private ones.
@@ -93,11 +102,20 @@ has_python() {
     python3 -c 'import venv, ensurepip' 2>/dev/null
 }
 
+has_node() {
+    command -v node >/dev/null && command -v npm >/dev/null && at_least "$(node --version | tr -d v)" "$MIN_NODE"
+}
+
+# CHROMIUM names one that is elsewhere.
+has_chromium() {
+    [ -n "${CHROMIUM:-}" ] || command -v chromium || command -v chromium-browser || command -v google-chrome
+} >/dev/null
+
 install() {
     local packages log as_root=() before
     packages=$(names "$1")
     command -v apt-get >/dev/null ||
-        fail "this system has no apt: please install a C and C++ compiler, make, pkg-config, the zlib headers, curl, PostgreSQL $MIN_POSTGRES or later, Redis $MIN_REDIS or later, Java $MIN_JAVA or later, Maven and Python 3 with venv by its own means. Missing are:$packages"
+        fail "this system has no apt: please install a C and C++ compiler, make, pkg-config, the zlib headers, curl, PostgreSQL $MIN_POSTGRES or later, Redis $MIN_REDIS or later, Java $MIN_JAVA or later, Maven and, for the tests, Python 3 with venv, Node $MIN_NODE or later with npm, and Chromium by its own means. Missing are:$packages"
     if [ "$(id -u)" != 0 ]; then
         command -v sudo >/dev/null ||
             fail "as root, please install:$(debian_names "$1")"
@@ -117,7 +135,7 @@ install() {
     rm -f "$log"
 }
 
-# Java has another package name in each release.
+# Some packages have another name elsewhere: Java in each release, Chromium on Ubuntu.
 debian_names() {
     local package java
     for package in $1; do
@@ -129,6 +147,9 @@ debian_names() {
                     break
                 fi
             done
+        fi
+        if [ "$package" = chromium ] && ! apt-cache show chromium >/dev/null 2>&1; then
+            package=chromium-browser
         fi
         printf ' %s' "$package"
     done
@@ -213,6 +234,37 @@ show_downloads() {
         return
     fi
     awk '/Downloaded from/ { printf "\r  %d files", ++n; fflush() } END { if (n) print "" }'
+}
+
+# What the tests use of npm, as its lock file has it.
+fetch_player() {
+    if cmp -s "$PLAYER/package-lock.json" "$PLAYER/node_modules/installed.json"; then return 0; fi
+    local log
+    log=$(mktemp)
+    echo "Fetching a VAST client and a driver for Chromium with npm …"
+    # No scripts of packages: nothing here needs any.
+    if ! (cd "$PLAYER" && npm ci --ignore-scripts --no-audit --no-fund) >"$log" 2>&1 </dev/null; then
+        tail -n 20 "$log" >&2
+        fail "npm could not fetch what $PLAYER/package-lock.json names; everything that it said is in $log"
+    fi
+    # Written last, so that an installation that was cut short is made again.
+    cp "$PLAYER/package-lock.json" "$PLAYER/node_modules/installed.json"
+    rm -f "$log"
+}
+
+# Schemathesis, and everything that it needs, in the versions that are named.
+fetch_checker() {
+    local into=.local/schemathesis log
+    if cmp -s "$CHECKER" "$into/installed.txt"; then return 0; fi
+    log=$(mktemp)
+    echo "Fetching Schemathesis with pip …"
+    if ! { python3 -m venv --clear "$into" &&
+        "$into/bin/python" -m pip install --quiet --disable-pip-version-check -r "$CHECKER"; } >"$log" 2>&1 </dev/null; then
+        tail -n 20 "$log" >&2
+        fail "pip could not install what $CHECKER names; everything that it said is in $log"
+    fi
+    cp "$CHECKER" "$into/installed.txt"
+    rm -f "$log"
 }
 
 # Compares versions number by number.

@@ -9,6 +9,7 @@ use axum::body::Bytes;
 use click_store::{ActiveAdsCache, Pool, StoreError, ads};
 use serde::Serialize;
 use tokio::time::timeout;
+use utoipa::ToSchema;
 
 use crate::{
     answer::{Answer, Source, to_json},
@@ -30,10 +31,16 @@ pub(crate) struct ActiveAds {
 }
 
 /// One ad, as players get it.
-#[derive(Debug, Serialize)]
-struct ActiveAd<'a> {
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ActiveAd<'a> {
+    /// The ad.
+    #[schema(minimum = 1, maximum = 9_007_199_254_740_991_u64, example = 1)]
     id: u64,
+    /// What the player shows.
+    #[schema(format = "uri", example = "https://example.com/ad1.jpg")]
     image_url: &'a str,
+    /// Where a click leads.
+    #[schema(format = "uri", example = "https://example.com/click1")]
     target_url: &'a str,
 }
 

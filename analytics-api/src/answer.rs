@@ -6,6 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// Says which store the data came from.
 const DATA_SOURCE: HeaderName = HeaderName::from_static("x-data-source");
@@ -26,6 +27,15 @@ impl Source {
             Self::Postgres => "postgres",
         }
     }
+}
+
+/// How the contract has [`Source`].
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[expect(dead_code, reason = "only described")]
+pub(crate) enum DataSource {
+    Redis,
+    Postgres,
 }
 
 /// A body of JSON, and where its data came from. Cheap to clone.

@@ -2,10 +2,15 @@
 
 use std::{net::SocketAddr, num::NonZeroUsize, time::Duration};
 
-use service_kit::settings::{
-    Settings, Vars,
-    groups::{Postgres, PublicShutdown, Redis},
+use service_kit::{
+    http::Origins,
+    settings::{
+        Cidrs, Settings, Vars,
+        groups::{Postgres, PublicPort, PublicShutdown, Redis, cors_origins, trusted_proxies},
+    },
 };
+
+use crate::PublicUrl;
 
 /// Settings, checked and ready for use.
 #[derive(Clone, Debug)]
@@ -30,23 +35,25 @@ pub struct Config {
     /// No request waits longer than twice this and four Redis budgets: for the read that is under
     /// way, and for one of its own. Must stay below the load balancer's own timeout.
     pub postgres_timeout: Duration,
-    /// `ANALYTICS_POOL_SIZE`: connections to Postgres at most. Defaults to 4.
+    /// `ANALYTICS_POOL_SIZE`: connections to Postgres at most. Defaults to 6.
     ///
-    /// Three are ever in use at once, however many requests there are: one for each route, and one
-    /// for the look at the epoch each second.
+    /// Three are for the lists and the look at the epoch, however many requests there are; all others
+    /// look up ads for VAST documents, each some thousand a second.
     pub pool_size: NonZeroUsize,
     /// `ANALYTICS_MAX_AGE`: how old the body of `/ads/analytics` may be. Defaults to `250ms`; `0s`
     /// reads the stores anew for each request that is not already waiting.
     pub max_age: Duration,
-    /// `ANALYTICS_HEADER_TIMEOUT`: how long a client may take to send a request's head, or leave its
-    /// connection idle between two. Defaults to `75s`.
-    ///
-    /// Must be longer than the load balancer keeps idle connections (60 s is common), or some of its
-    /// requests meet a connection that was just closed.
-    pub header_timeout: Duration,
-    /// `ANALYTICS_MAX_CONNECTIONS`: how many connections are served at once. Defaults to 10,000;
-    /// more wait in the system's queue. Keep it below the process's limit of open files.
-    pub max_connections: NonZeroUsize,
+    /// `PUBLIC_INGEST_URL`: where players reach ingest, for the tracking URLs of VAST documents.
+    /// Without it there are none.
+    pub ingest: Option<PublicUrl>,
+    /// `CORS_ORIGINS`: whose pages may call the API. Defaults to `*`: everybody's, but without cookies
+    /// and other credentials, which those of listed origins may send.
+    pub cors_origins: Origins,
+    /// `ANALYTICS_HEADER_TIMEOUT`, `ANALYTICS_MAX_CONNECTIONS` and so on: what clients may use.
+    pub port: PublicPort,
+    /// `TRUSTED_PROXIES`: networks of the load balancers, which may have more connections than
+    /// `ANALYTICS_MAX_CONNECTIONS_PER_ADDRESS`. Empty by default.
+    pub trusted_proxies: Cidrs,
     /// `SHUTDOWN_DELAY` and `SHUTDOWN_TIMEOUT`: how stopping goes, and how long it may take.
     pub shutdown: PublicShutdown,
 }
@@ -74,24 +81,21 @@ impl Settings for Config {
             ),
             pool_size: vars.or(
                 "ANALYTICS_POOL_SIZE",
-                "4",
-                "Connections to Postgres at most; three are ever in use at once",
+                "6",
+                "Connections to Postgres at most; all but three look up ads for VAST documents",
             ),
             max_age: vars.or(
                 "ANALYTICS_MAX_AGE",
                 "250ms",
                 "How old the body of /ads/analytics may be",
             ),
-            header_timeout: vars.or(
-                "ANALYTICS_HEADER_TIMEOUT",
-                "75s",
-                "How long a client may take to send a head, or stay idle between two requests",
+            ingest: vars.optional(
+                "PUBLIC_INGEST_URL",
+                "Where players reach ingest, as VAST documents tell them; unset: no such documents",
             ),
-            max_connections: vars.or(
-                "ANALYTICS_MAX_CONNECTIONS",
-                "10000",
-                "How many connections are served at once; more wait",
-            ),
+            cors_origins: cors_origins(vars),
+            port: service_kit::public_port!(vars, "ANALYTICS"),
+            trusted_proxies: trusted_proxies(vars),
             shutdown: PublicShutdown::read(vars),
         };
         config.check(vars);
@@ -148,6 +152,7 @@ mod tests {
             ("ANALYTICS_POSTGRES_TIMEOUT", "2h"),
             ("ANALYTICS_POOL_SIZE", "0"),
             ("ANALYTICS_MAX_AGE", "1h"),
+            ("PUBLIC_INGEST_URL", "events.example.com"),
         ];
 
         let problems = read(bad).expect_err("all wrong");
@@ -161,7 +166,7 @@ mod tests {
     fn every_setting_says_what_it_is_for() {
         let settings = describe::<Config>();
 
-        assert_eq!(settings.len(), 13);
+        assert!(settings.len() >= 15);
         assert!(settings.iter().all(|setting| !setting.help.is_empty()));
     }
 }

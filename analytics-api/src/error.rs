@@ -1,13 +1,17 @@
 //! Why a request was not answered with success, and the one mapping of it to HTTP.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
 use click_store::StoreError;
-use service_kit::http::error_response;
+use service_kit::{
+    http::error_response,
+    openapi::{Failure, failures},
+};
+use utoipa::{IntoResponses, openapi};
 
 /// How long a client should wait before it asks again: about as long as a store takes to come back
 /// from a restart.
@@ -16,7 +20,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(2);
 /// An answer that could not be given. The message is shown to the client; its source is only logged.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum Unavailable {
-    #[error("Neither Redis nor Postgres can answer right now; try again later.")]
+    #[error("{}", NEITHER_STORE.when)]
     NeitherStore {
         /// Why Postgres could not. Shared by all who waited for it.
         #[source]
@@ -32,12 +36,23 @@ impl Unavailable {
         }
     }
 
-    fn parts(&self) -> (StatusCode, &'static str, Option<Duration>) {
+    fn failure(&self) -> Failure {
         match self {
-            Self::NeitherStore { .. } => {
-                (StatusCode::SERVICE_UNAVAILABLE, "unavailable", Some(RETRY_AFTER))
-            }
+            Self::NeitherStore { .. } => NEITHER_STORE,
         }
+    }
+}
+
+const NEITHER_STORE: Failure = Failure::new(
+    503,
+    "unavailable",
+    "Neither Redis nor Postgres can answer right now; try again later.",
+)
+.passing();
+
+impl IntoResponses for Unavailable {
+    fn responses() -> BTreeMap<String, openapi::RefOr<openapi::Response>> {
+        failures(&[NEITHER_STORE, Failure::INTERNAL])
     }
 }
 
@@ -49,7 +64,62 @@ impl From<StoreError> for Unavailable {
 
 impl IntoResponse for Unavailable {
     fn into_response(self) -> Response {
-        let (status, code, retry_after) = self.parts();
-        error_response(status, code, self.to_string(), None, retry_after)
+        respond(self.failure())
     }
+}
+
+/// Why a player gets no VAST document. A source is only logged.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", self.failure().when)]
+pub(crate) enum NoVast {
+    UnknownAd,
+    InactiveAd,
+    NoMedia,
+    Off,
+    Unavailable(#[from] StoreError),
+}
+
+impl NoVast {
+    const UNKNOWN_AD: Failure = Failure::new(404, "unknown_ad", "There is no such ad.");
+    const INACTIVE_AD: Failure = Failure::new(404, "inactive_ad", "This ad is not active.");
+    const NO_MEDIA: Failure = Failure::new(404, "no_media", "This ad has no video.");
+    const OFF: Failure = Failure::new(404, "vast_off", "This server serves no VAST documents.");
+    const UNAVAILABLE: Failure =
+        Failure::new(503, "unavailable", "The ads cannot be read right now; try again later.")
+            .passing();
+
+    fn failure(&self) -> Failure {
+        match self {
+            Self::UnknownAd => Self::UNKNOWN_AD,
+            Self::InactiveAd => Self::INACTIVE_AD,
+            Self::NoMedia => Self::NO_MEDIA,
+            Self::Off => Self::OFF,
+            Self::Unavailable(_) => Self::UNAVAILABLE,
+        }
+    }
+}
+
+impl IntoResponses for NoVast {
+    fn responses() -> BTreeMap<String, openapi::RefOr<openapi::Response>> {
+        failures(&[
+            Self::UNKNOWN_AD,
+            Self::INACTIVE_AD,
+            Self::NO_MEDIA,
+            Self::OFF,
+            Self::UNAVAILABLE,
+            Failure::INTERNAL,
+        ])
+    }
+}
+
+impl IntoResponse for NoVast {
+    fn into_response(self) -> Response {
+        respond(self.failure())
+    }
+}
+
+fn respond(failure: Failure) -> Response {
+    let Failure { status, code, when, retry } = failure;
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    error_response(status, code, when, None, retry.then_some(RETRY_AFTER))
 }

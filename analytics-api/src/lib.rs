@@ -3,6 +3,7 @@
 //! Postgres holds the truth; Redis holds a projection of it that can be lost, late or of another
 //! time. `trust` says when Redis may be believed, `reader` asks the stores by those rules, `guard`
 //! keeps a slow Redis from slowing every request, and `flight` lets many requests share one read.
+//! `vast` serves an ad to a video player.
 
 mod active_ads;
 mod analytics;
@@ -20,13 +21,16 @@ mod metrics;
 mod reader;
 mod server;
 mod trust;
+mod vast;
 mod watch;
 
+use service_kit::openapi::Contract;
 use tokio_util::sync::CancellationToken;
 
 pub use crate::{
     config::Config,
     server::{Server, bind},
+    vast::PublicUrl,
 };
 
 /// Serves until `shutdown` is cancelled and every request in flight is answered.
@@ -37,4 +41,9 @@ pub use crate::{
 /// the other one does, or clients get 503 until one does.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     bind(config).await?.serve(shutdown).await
+}
+
+/// What the public API promises, as it is served at `/openapi.json`.
+pub fn contract() -> Contract {
+    api::contract()
 }

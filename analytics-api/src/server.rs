@@ -8,8 +8,9 @@ use click_store::{ActiveAdsCache, Projection, Redis, RedisLimits, read_only_pool
 use prometheus_client::registry::Registry;
 use service_kit::{
     admin,
-    http::{self, ServerLimits},
+    http::{self, Load, ServerLimits, ServerMetrics},
     metrics::HttpMetrics,
+    open_files,
     readiness::Readiness,
     settings::groups::PublicShutdown,
     shutdown::{not_ready_then_stop, within},
@@ -25,6 +26,7 @@ use crate::{
     guard::Guard,
     metrics::{Metrics, ViewAge},
     reader::Reader,
+    vast::Vast,
     watch::watch,
 };
 
@@ -39,6 +41,7 @@ pub struct Server {
     reader: Arc<Reader>,
     registry: Registry,
     limits: ServerLimits,
+    door: ServerMetrics,
     plan: PublicShutdown,
 }
 
@@ -50,24 +53,27 @@ pub struct Server {
 pub async fn bind(config: Config) -> anyhow::Result<Server> {
     let mut registry = Registry::default();
     let http_metrics = HttpMetrics::register(&mut registry, &api::ROUTES);
+    let door = ServerMetrics::register(&mut registry);
+    let load = Load::new(config.port.max_in_flight.get(), door.clone());
     let metrics = Metrics::register(&mut registry);
 
-    let (reader, active_ads) = stores(&config, &metrics)?;
+    let (reader, active_ads, vast) = stores(&config, &metrics)?;
     let watched = Arc::clone(&reader);
     ViewAge::register(&mut registry, move || watched.view_age());
-    let api = Api::new(Arc::clone(&reader), active_ads, config.max_age, metrics);
+    let api = Api::new(Arc::clone(&reader), active_ads, vast, config.max_age, metrics);
 
     Ok(Server {
         public: http::listen(config.listen).await?,
         admin: http::listen(config.admin_listen).await?,
-        router: api::router(Arc::new(api), &http_metrics),
+        router: api::router(Arc::new(api), &load, &config.cors_origins, &http_metrics),
         reader,
         registry,
-        limits: ServerLimits {
-            header_timeout: config.header_timeout,
-            max_connections: config.max_connections.get(),
-            shutdown_grace: config.shutdown.grace(REST),
-        },
+        limits: config.port.limits(
+            open_files::make_room_for(config.port.max_connections.get()),
+            config.trusted_proxies.clone(),
+            config.shutdown.grace(REST),
+        ),
+        door,
         plan: config.shutdown,
     })
 }
@@ -102,7 +108,7 @@ impl Server {
     }
 
     async fn serve_to_end(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let Self { public, admin, router, reader, registry, limits, plan } = self;
+        let Self { public, admin, router, reader, registry, limits, door, plan } = self;
         info!(http.address = %public.local_addr()?, admin.address = %admin.local_addr()?, "serving");
 
         let readiness = Readiness::new();
@@ -114,7 +120,7 @@ impl Server {
         background.spawn(watch(reader, check, drained.clone()));
 
         let stop = CancellationToken::new();
-        let serving = http::serve(public, router, limits, stop.clone());
+        let serving = http::serve(public, router, limits, door, stop.clone());
         let stopping = not_ready_then_stop(&shutdown, plan, &readiness, &stop);
         let ended_early = tokio::select! {
             _both = async { tokio::join!(serving, stopping) } => None,
@@ -134,8 +140,8 @@ impl Server {
     }
 }
 
-/// Makes both readers. They share the connections, and the guard in front of Redis.
-fn stores(config: &Config, metrics: &Metrics) -> anyhow::Result<(Arc<Reader>, ActiveAds)> {
+/// Makes the readers. They share the connections, and two of them the guard in front of Redis.
+fn stores(config: &Config, metrics: &Metrics) -> anyhow::Result<(Arc<Reader>, ActiveAds, Vast)> {
     let limit = config.postgres_timeout;
     let pool =
         read_only_pool(&config.postgres.url, "analytics-api", config.pool_size.get(), limit)?;
@@ -146,6 +152,7 @@ fn stores(config: &Config, metrics: &Metrics) -> anyhow::Result<(Arc<Reader>, Ac
     let projection = Projection::new(redis.clone());
     let cache = ActiveAdsCache::new(redis);
     let reader = Reader::new(pool.clone(), limit, projection, Arc::clone(&guard), metrics.clone());
-    let active_ads = ActiveAds::new(pool, limit, cache, guard, metrics.clone());
-    Ok((Arc::new(reader), active_ads))
+    let active_ads = ActiveAds::new(pool.clone(), limit, cache, guard, metrics.clone());
+    let vast = Vast::new(pool, config.pool_size, limit, config.ingest.clone());
+    Ok((Arc::new(reader), active_ads, vast))
 }

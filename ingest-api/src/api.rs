@@ -1,17 +1,15 @@
-//! The public routes.
+//! The public routes, and what each of them does with an event.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
-    Json, Router,
-    extract::{ConnectInfo, Request, State},
+    Router,
     http::{HeaderMap, HeaderValue, Method, header},
-    routing::post,
+    routing::{get, post},
 };
 use proto_schemas::{AdEvent, DedupWindow, Kind, NewEvent, Timestamp, UserAgent};
-use serde::Serialize;
 use service_kit::{
-    http::{read_body, with_fallbacks},
+    http::{Load, Origins, cross_origin, with_fallbacks},
     metrics::{HttpMetrics, RouteStatuses},
     settings::groups::EventAge,
 };
@@ -20,19 +18,28 @@ use crate::{
     client::{Client, Trust},
     error::Refusal,
     keeper::{Keeper, Kept},
-    metrics::{Metrics, Outcome},
-    post::{Invalid, Post},
+    links::Links,
+    metrics::Metrics,
+    privacy::{Privacy, asks_for_privacy},
     rate_limit::AddressLimiter,
+    report::{Invalid, Report},
+    routes::{batch, click_through, pixel, single},
     trace::traceparent,
 };
 
-/// An event has some 200 bytes; the rest is for fields that we do not know.
-const MAX_BODY_BYTES: usize = 4096;
-
 /// Every status that the routes can answer, besides the 405 of other methods.
-pub(crate) const ROUTES: [RouteStatuses; 2] = [
+pub(crate) const ROUTES: [RouteStatuses; 11] = [
     ("/ads/click", Method::POST, &[200, 400, 408, 413, 415, 429, 503]),
     ("/ads/impression", Method::POST, &[200, 400, 408, 413, 415, 429, 503]),
+    ("/ads/events", Method::POST, &[200, 400, 408, 413, 415, 429, 503]),
+    ("/ads/click", Method::GET, &[302, 400, 403, 404, 410, 414]),
+    ("/ads/click.gif", Method::GET, &[200, 400, 414, 429, 503]),
+    ("/ads/impression.gif", Method::GET, &[200, 400, 414, 429, 503]),
+    ("/ads/click", Method::OPTIONS, &[200]),
+    ("/ads/impression", Method::OPTIONS, &[200]),
+    ("/ads/events", Method::OPTIONS, &[200]),
+    ("/ads/click.gif", Method::OPTIONS, &[200]),
+    ("/ads/impression.gif", Method::OPTIONS, &[200]),
 ];
 
 /// What the handlers need. Shared behind an `Arc`.
@@ -43,43 +50,52 @@ pub(crate) struct Ingest {
     pub(crate) body_timeout: Duration,
     pub(crate) age_limits: EventAge,
     pub(crate) dedup_window: DedupWindow,
+    pub(crate) privacy: Privacy,
+    pub(crate) links: Links,
     pub(crate) keeper: Keeper,
     pub(crate) metrics: Metrics,
 }
 
-/// Returns the public API, counted by `http_metrics`.
-pub(crate) fn router(ingest: Arc<Ingest>, http_metrics: &HttpMetrics) -> Router {
-    let router =
-        Router::new().route("/ads/click", post(click)).route("/ads/impression", post(impression));
-    http_metrics.wrap(with_fallbacks(router).with_state(ingest))
+/// What a request says of its sender, for each of its events.
+pub(crate) struct Caller {
+    client: Client,
+    asks_for_privacy: bool,
+    user_agent: Option<UserAgent>,
+    traceparent: String,
 }
 
-/// What the player is told about an event that Kafka or the spool has.
-#[derive(Debug, Serialize)]
-struct Received {
-    message: &'static str,
-    /// The dedup key: a retry of the same event gets the same one.
-    click_id: String,
+impl Caller {
+    /// Makes it once the request was admitted: it is more work than to refuse one.
+    pub(crate) fn new(client: Client, headers: &HeaderMap) -> Self {
+        let user_agent = headers.get(header::USER_AGENT).map(HeaderValue::as_bytes);
+        Self {
+            client,
+            asks_for_privacy: asks_for_privacy(headers),
+            user_agent: user_agent.and_then(UserAgent::from_header),
+            traceparent: traceparent(headers),
+        }
+    }
 }
 
-/// Takes one click, and answers once it is kept.
-async fn click(
-    State(ingest): State<Arc<Ingest>>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    request: Request,
-) -> Result<Json<Received>, Refusal> {
-    let event = ingest.keep_and_count(Kind::Click, peer, request).await?;
-    Ok(Json(Received { message: "Click received", click_id: event.dedup_key.to_string() }))
-}
-
-/// Takes one impression, and answers once it is kept.
-async fn impression(
-    State(ingest): State<Arc<Ingest>>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    request: Request,
-) -> Result<Json<Received>, Refusal> {
-    let event = ingest.keep_and_count(Kind::Impression, peer, request).await?;
-    Ok(Json(Received { message: "Impression received", click_id: event.dedup_key.to_string() }))
+/// Returns the public API, limited by `load`, for pages of `origins` too, counted by `http_metrics`.
+pub(crate) fn router(
+    ingest: Arc<Ingest>,
+    load: &Load,
+    origins: &Origins,
+    http_metrics: &HttpMetrics,
+) -> Router {
+    let router = Router::new()
+        .route(
+            "/ads/click",
+            post(single::click).get(click_through::follow).head(click_through::look),
+        )
+        .route("/ads/impression", post(single::impression))
+        .route("/ads/events", post(batch::events))
+        .route("/ads/click.gif", get(pixel::click).head(pixel::look))
+        .route("/ads/impression.gif", get(pixel::impression).head(pixel::look));
+    let router = with_fallbacks(load.wrap(router));
+    let router = cross_origin(router, origins, [Method::GET, Method::HEAD, Method::POST]);
+    http_metrics.wrap(router.with_state(ingest))
 }
 
 impl Ingest {
@@ -90,49 +106,11 @@ impl Ingest {
         }
     }
 
-    /// Keeps an event, and counts what became of the request.
-    async fn keep_and_count(
-        &self,
-        kind: Kind,
-        peer: SocketAddr,
-        request: Request,
-    ) -> Result<AdEvent, Refusal> {
-        let arrived = self.metrics.arrived(kind);
-        let kept = self.keep(kind, peer, request).await;
-        arrived.became(match &kept {
-            Ok((_, Kept::Kafka)) => Outcome::Received,
-            Ok((_, Kept::Spool)) => Outcome::Spooled,
-            Err(refusal) => refusal.outcome(),
-        });
-        kept.map(|(event, _)| event)
-    }
-
-    /// Admits, reads and checks a request, and returns its event once it is kept, and where.
-    ///
-    /// Every wait in here has a limit: the body's, the producer's, and the spool's.
-    async fn keep(
-        &self,
-        kind: Kind,
-        peer: SocketAddr,
-        request: Request,
-    ) -> Result<(AdEvent, Kept), Refusal> {
-        let (parts, body) = request.into_parts();
-        let client = self.trust.client(peer, &parts.headers);
-        self.admit(kind, client)?;
-        require_media_type(&parts.headers)?;
-
-        let body = read_body(body, MAX_BODY_BYTES, self.body_timeout).await?;
-        let event = self.event(kind, client, &parts.headers, Post::parse(&body)?)?;
-
-        let kept = self.keeper.keep(&event, &traceparent(&parts.headers)).await?;
-        Ok((event, kept))
-    }
-
-    /// Takes the request off its address's allowance.
+    /// Takes an event off its address's allowance.
     ///
     /// Before anything is read, and whether it turns out to be valid or not: the limit is there to
     /// protect us, and malformed requests cost as much as others.
-    fn admit(&self, kind: Kind, client: Client) -> Result<(), Refusal> {
+    pub(crate) fn admit(&self, kind: Kind, client: Client) -> Result<(), Refusal> {
         if client.trusted {
             return Ok(());
         }
@@ -141,17 +119,55 @@ impl Ingest {
             .map_err(|retry_after| Refusal::RateLimited { retry_after })
     }
 
-    /// Compares the post with our clock, and decides whose address it carries.
-    fn event(
+    /// Runs what is to end with an event being kept, and counts what became of it.
+    pub(crate) async fn counted(
         &self,
         kind: Kind,
-        client: Client,
-        headers: &HeaderMap,
-        post: Post,
+        keeping: impl Future<Output = Result<(AdEvent, Kept), Refusal>>,
+    ) -> Result<AdEvent, Refusal> {
+        let arrived = self.metrics.arrived(kind);
+        let kept = keeping.await;
+        arrived.became(match &kept {
+            Ok((_, kept)) => kept.outcome(),
+            Err(refusal) => refusal.outcome(),
+        });
+        kept.map(|(event, _)| event)
+    }
+
+    /// Makes a report an event, and returns it once it is kept, and where.
+    ///
+    /// Every wait in here has a limit: the producer's, and the spool's.
+    pub(crate) async fn keep(
+        &self,
+        kind: Kind,
+        caller: &Caller,
+        report: Report,
+    ) -> Result<(AdEvent, Kept), Refusal> {
+        let event = self.event(kind, caller, report)?;
+        let kept = self.keeper.keep(&event, &caller.traceparent).await?;
+        Ok((event, kept))
+    }
+
+    /// Keeps several events at once, and says of each who has it; the waits are those of one.
+    pub(crate) async fn keep_all(
+        &self,
+        events: &[AdEvent],
+        caller: &Caller,
+    ) -> Vec<Result<Kept, Refusal>> {
+        self.keeper.keep_all(events, &caller.traceparent).await
+    }
+
+    /// Compares a report with our clock, and decides whose address it carries.
+    pub(crate) fn event(
+        &self,
+        kind: Kind,
+        caller: &Caller,
+        report: Report,
     ) -> Result<AdEvent, Invalid> {
         let received_at = Timestamp::now();
-        let occurred_at = post.occurred_at(received_at, &self.age_limits)?;
-        let address = match post.ip {
+        let occurred_at = report.occurred_at(received_at, &self.age_limits)?;
+        let client = caller.client;
+        let address = match report.ip {
             Some(ip) if client.trusted => ip,
             Some(ip) if ip != client.address => {
                 self.metrics.address_ignored();
@@ -159,77 +175,18 @@ impl Ingest {
             }
             _ => client.address,
         };
-        let user_agent = headers.get(header::USER_AGENT).map(HeaderValue::as_bytes);
 
         let event = NewEvent {
             kind,
-            ad_id: post.ad_id,
+            ad_id: report.ad_id,
             occurred_at,
             received_at,
             address,
-            playback_ms: post.playback_ms,
-            event_id: post.event_id,
-            user_agent: user_agent.and_then(UserAgent::from_header),
+            playback_ms: report.playback_ms,
+            event_id: report.event_id,
+            user_agent: caller.user_agent.clone(),
         };
-        Ok(event.into_event(self.dedup_window))
-    }
-}
-
-/// JSON, whatever its parameters say: it is UTF-8 or it is refused later. `text/plain` is what
-/// `navigator.sendBeacon` and `fetch` send without asking for permission first.
-fn require_media_type(headers: &HeaderMap) -> Result<(), Refusal> {
-    let value = |name| headers.get(name).map(|it| it.to_str().unwrap_or("not ASCII"));
-    let media_type = value(header::CONTENT_TYPE).and_then(|it| it.split(';').next());
-    let is_json_or_text = media_type.is_some_and(|it| {
-        let it = it.trim();
-        it.eq_ignore_ascii_case("application/json") || it.eq_ignore_ascii_case("text/plain")
-    });
-    let is_plain =
-        value(header::CONTENT_ENCODING).is_none_or(|it| it.eq_ignore_ascii_case("identity"));
-
-    if is_json_or_text && is_plain { Ok(()) } else { Err(Refusal::MediaType) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn accepts(headers: &[(&'static str, &'static str)]) -> bool {
-        let mut map = HeaderMap::new();
-        for &(name, value) in headers {
-            map.insert(name, HeaderValue::from_static(value));
-        }
-        require_media_type(&map).is_ok()
-    }
-
-    #[test]
-    fn json_and_plain_text_are_accepted_with_any_parameters() {
-        for media_type in [
-            "application/json",
-            "application/json; charset=utf-8",
-            "Application/JSON;charset=\"UTF-8\"",
-            "text/plain",
-            "text/plain;charset=UTF-8",
-        ] {
-            assert!(accepts(&[("content-type", media_type)]), "{media_type}");
-        }
-    }
-
-    #[test]
-    fn other_media_types_are_not() {
-        assert!(!accepts(&[]));
-        for media_type in
-            ["", "application/x-www-form-urlencoded", "text/html", "application/jsonp", "text"]
-        {
-            assert!(!accepts(&[("content-type", media_type)]), "{media_type}");
-        }
-    }
-
-    #[test]
-    fn a_compressed_body_is_not_accepted() {
-        let json = ("content-type", "application/json");
-
-        assert!(accepts(&[json, ("content-encoding", "identity")]));
-        assert!(!accepts(&[json, ("content-encoding", "gzip")]));
+        let kept = self.privacy.kept(caller.asks_for_privacy);
+        Ok(event.into_event_keeping(self.dedup_window, kept))
     }
 }

@@ -8,12 +8,15 @@ use std::{
 };
 
 use proto_schemas::DedupWindow;
-use service_kit::settings::{
-    Bytes, Cidrs, Settings, Vars,
-    groups::{EventAge, Kafka, PublicShutdown},
+use service_kit::{
+    http::Origins,
+    settings::{
+        Bytes, Cidrs, Settings, Vars,
+        groups::{EventAge, Kafka, PublicPort, PublicShutdown, cors_origins, trusted_proxies},
+    },
 };
 
-use crate::spool::SYNC_WITHIN;
+use crate::{links::Links, privacy::Privacy, spool::SYNC_WITHIN};
 
 /// Settings, checked and ready for use.
 #[derive(Clone, Debug)]
@@ -34,6 +37,12 @@ pub struct Config {
     ///
     /// From 1 ms to 1 day. Changing it can count retries that are under way twice.
     pub dedup_window: DedupWindow,
+    /// `IP_PRIVACY`, `HONOR_PRIVACY_SIGNALS` and `DEDUP_KEY_SECRET`: what of a viewer's address goes
+    /// on to Kafka.
+    pub privacy: Privacy,
+    /// `LINK_SIGNING_KEY` and `LINK_SIGNING_KEY_PREVIOUS`: which click-through links are followed. None by
+    /// default.
+    pub links: Links,
     /// `RATE_LIMIT_PER_MINUTE` and `RATE_LIMIT_BURST`, both 10 by default.
     pub click_limit: Limit,
     /// `IMPRESSION_RATE_LIMIT_PER_MINUTE` and `IMPRESSION_RATE_LIMIT_BURST`, both 600 by default.
@@ -71,18 +80,17 @@ pub struct Config {
     pub queue_events: NonZeroU32,
     /// `SPOOL_DIR`, `SPOOL_MAX_BYTES` and `SPOOL_DRAIN_RATE`. `None` where `SPOOL_DIR` is not set.
     pub spool: Option<SpoolConfig>,
-    /// `INGEST_HEADER_TIMEOUT`: how long a client may take to send a request's head, or leave its
-    /// connection idle between two. Defaults to `75s`.
+    /// `CORS_ORIGINS`: whose pages may call the API. Defaults to `*`: everybody's, but without cookies
+    /// and other credentials.
     ///
-    /// Must be longer than the load balancer keeps idle connections (60 s is common), or some of its
-    /// requests meet a connection that was just closed.
-    pub header_timeout: Duration,
+    /// Pages of listed origins may send credentials. `navigator.sendBeacon` always does, so a beacon of
+    /// another type than `text/plain` is possible from listed origins only.
+    pub cors_origins: Origins,
+    /// `INGEST_HEADER_TIMEOUT`, `INGEST_MAX_CONNECTIONS` and so on: what clients may use.
+    pub port: PublicPort,
     /// `INGEST_BODY_TIMEOUT`: how long a client may take to send a body, which has 4 KiB at most.
     /// Defaults to `5s`; after that it gets 408.
     pub body_timeout: Duration,
-    /// `INGEST_MAX_CONNECTIONS`: how many connections are served at once. Defaults to 10,000; more
-    /// wait in the system's queue. Keep it below the process's limit of open files.
-    pub max_connections: NonZeroUsize,
     /// `SHUTDOWN_DELAY` and `SHUTDOWN_TIMEOUT`: how stopping goes, and how long it may take.
     pub shutdown: PublicShutdown,
 }
@@ -136,6 +144,8 @@ impl Settings for Config {
             kafka,
             events: EventAge::read(vars),
             dedup_window: dedup_window(vars),
+            privacy: Privacy::read(vars),
+            links: Links::read(vars),
             click_limit: click_limit(vars),
             impression_limit: impression_limit(vars),
             rate_limit_max_keys: vars.or(
@@ -143,11 +153,7 @@ impl Settings for Config {
                 "500000",
                 "How many addresses each rate limiter remembers; beyond, new ones share buckets",
             ),
-            trusted_proxies: vars.or(
-                "TRUSTED_PROXIES",
-                "",
-                "Networks of the load balancers whose X-Forwarded-For is believed",
-            ),
+            trusted_proxies: trusted_proxies(vars),
             trusted_senders: vars.or(
                 "TRUSTED_SENDERS",
                 "",
@@ -160,20 +166,12 @@ impl Settings for Config {
                 "How many events (of 1 KiB at most on average) may wait for Kafka at once",
             ),
             spool: spool(vars),
-            header_timeout: vars.or(
-                "INGEST_HEADER_TIMEOUT",
-                "75s",
-                "How long a client may take to send a head, or stay idle between two requests",
-            ),
+            cors_origins: cors_origins(vars),
+            port: service_kit::public_port!(vars, "INGEST"),
             body_timeout: vars.or(
                 "INGEST_BODY_TIMEOUT",
                 "5s",
                 "How long a client may take to send a body before it gets 408",
-            ),
-            max_connections: vars.or(
-                "INGEST_MAX_CONNECTIONS",
-                "10000",
-                "How many connections are served at once; more wait",
             ),
             shutdown: PublicShutdown::read(vars),
         };

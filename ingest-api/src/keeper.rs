@@ -5,12 +5,14 @@ use std::{
     time::Instant,
 };
 
+use futures::future::join_all;
 use proto_schemas::AdEvent;
 use tokio::runtime::Handle;
 use tracing::{info, warn};
 
 use crate::{
     error::Refusal,
+    metrics::Outcome,
     producer::{Pending, Producer},
     spool::{
         Spool,
@@ -32,6 +34,16 @@ pub(crate) enum Kept {
     Spool,
 }
 
+impl Kept {
+    /// What the metrics make of it.
+    pub(crate) fn outcome(self) -> Outcome {
+        match self {
+            Self::Kafka => Outcome::Received,
+            Self::Spool => Outcome::Spooled,
+        }
+    }
+}
+
 impl Keeper {
     /// Keeps an event, and returns once Kafka has acknowledged it or the spool has synced it.
     ///
@@ -49,18 +61,61 @@ impl Keeper {
         if self.breaker.way() == Way::Kafka && self.send(event, traceparent).await {
             return Ok(Kept::Kafka);
         }
-        spool.keep(event, traceparent).await?;
+        spool.keep(&[event], traceparent).await?;
         Ok(Kept::Spool)
+    }
+
+    /// Keeps several events as [`Self::keep`] keeps one, and says of each who has it.
+    ///
+    /// They wait together: for Kafka, and those that it does not take for one sync of the spool.
+    pub(crate) async fn keep_all(
+        &self,
+        events: &[AdEvent],
+        traceparent: &str,
+    ) -> Vec<Result<Kept, Refusal>> {
+        let Some(spool) = &self.spool else {
+            let sent = self.producer.send_all(events, traceparent).await;
+            return sent
+                .into_iter()
+                .map(|it| it.map(|()| Kept::Kafka).map_err(Refusal::from))
+                .collect();
+        };
+        let mut on_kafka = vec![false; events.len()];
+        if self.breaker.way() == Way::Kafka {
+            // All of them are queued before the first is waited for.
+            let attempts: Vec<_> = events.iter().map(|it| self.begin(it, traceparent)).collect();
+            let outcomes = attempts.into_iter().map(async |attempt| match attempt {
+                Some(attempt) => attempt.succeeds().await,
+                None => false,
+            });
+            on_kafka = join_all(outcomes).await;
+        }
+        let left = events.iter().zip(&on_kafka).filter(|(_, on_kafka)| !**on_kafka);
+        let left: Vec<_> = left.map(|(event, _)| event).collect();
+        let spooled = spool.keep(&left, traceparent).await;
+        let fate = |on_kafka| match spooled {
+            _ if on_kafka => Ok(Kept::Kafka),
+            Ok(()) => Ok(Kept::Spool),
+            Err(reason) => Err(reason.into()),
+        };
+        on_kafka.into_iter().map(fate).collect()
     }
 
     /// Sends an event to Kafka, and tells whether it was acknowledged.
     async fn send(&self, event: &AdEvent, traceparent: &str) -> bool {
+        match self.begin(event, traceparent) {
+            Some(attempt) => attempt.succeeds().await,
+            None => false,
+        }
+    }
+
+    fn begin(&self, event: &AdEvent, traceparent: &str) -> Option<Attempt> {
         let breaker = self.breaker.clone();
         match self.producer.begin(event, traceparent) {
-            Ok(pending) => Attempt { pending: Some(pending), breaker }.succeeds().await,
+            Ok(pending) => Some(Attempt { pending: Some(pending), breaker }),
             Err(_counted_and_logged) => {
                 breaker.failed();
-                false
+                None
             }
         }
     }

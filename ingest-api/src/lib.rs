@@ -4,13 +4,15 @@ mod api;
 mod client;
 mod config;
 mod error;
-mod fields;
 mod kafka_client;
 mod keeper;
+mod links;
 mod metrics;
-mod post;
+mod privacy;
 mod producer;
 mod rate_limit;
+mod report;
+mod routes;
 mod server;
 mod spool;
 mod trace;
@@ -21,6 +23,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use crate::{
     config::{Config, Limit, SpoolConfig},
+    links::Links,
+    privacy::Privacy,
     server::{Server, bind},
     spool::OpenError,
 };

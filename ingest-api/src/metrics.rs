@@ -20,9 +20,10 @@ pub(crate) struct Metrics {
     produce: Histogram,
     producer_replaced: Counter,
     overflow: Family<KindLabel, Counter>,
+    led_on_uncounted: Family<ReasonLabel, Counter>,
 }
 
-/// What became of a request to keep an event.
+/// What became of an event that somebody sent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Outcome {
     /// Kafka has it, and the player was told.
@@ -79,17 +80,22 @@ impl Metrics {
             ]),
             producer_replaced: Counter::default(),
             overflow: Family::default(),
+            led_on_uncounted: Family::default(),
         };
+        for lost in [Outcome::RateLimited, Outcome::Refused, Outcome::Overloaded, Outcome::Failed] {
+            drop(metrics.led_on_uncounted.get_or_create(&lost.into()));
+        }
         for kind in Kind::ALL {
             metrics.overflow(kind);
             for outcome in Outcome::ALL {
                 drop(metrics.events.get_or_create(&EventLabels::new(kind, outcome)));
             }
         }
+        drop(metrics.events_of_no_kind());
 
         registry.register(
             "ingest_events",
-            "Requests to keep an event, and what became of them",
+            "Events that were sent, and what became of them",
             metrics.events.clone(),
         );
         registry.register(
@@ -113,10 +119,30 @@ impl Metrics {
             "Requests limited together with others, as too many addresses were known",
             metrics.overflow.clone(),
         );
+        registry.register(
+            "ingest_redirects_without_click",
+            "Viewers that were led on to the advertiser although their click was not kept",
+            metrics.led_on_uncounted.clone(),
+        );
         metrics
     }
 
-    /// Starts counting a request: as abandoned, unless another outcome is told.
+    /// A viewer has followed a link, and the click was lost for this.
+    pub(crate) fn led_on_uncounted(&self, outcome: Outcome) {
+        self.led_on_uncounted.get_or_create(&outcome.into()).inc();
+    }
+
+    /// Counts an event of a batch that does not say whether it is a click or an impression.
+    pub(crate) fn unreadable(&self) {
+        self.events_of_no_kind().inc();
+    }
+
+    fn events_of_no_kind(&self) -> Counter {
+        let labels = EventLabels { kind: "unknown", outcome: Outcome::Refused.as_str() };
+        self.events.get_or_create(&labels).clone()
+    }
+
+    /// Starts counting an event: as abandoned, unless another outcome is told.
     pub(crate) fn arrived(&self, kind: Kind) -> Arrived<'_> {
         Arrived { metrics: self, kind, outcome: Outcome::Abandoned }
     }
@@ -139,7 +165,7 @@ impl Metrics {
     }
 }
 
-/// A request that is counted when this is dropped, which also happens where the client hangs up.
+/// An event that is counted when this is dropped, which also happens where the client hangs up.
 pub(crate) struct Arrived<'a> {
     metrics: &'a Metrics,
     kind: Kind,
@@ -228,5 +254,17 @@ struct KindLabel {
 impl From<Kind> for KindLabel {
     fn from(kind: Kind) -> Self {
         Self { kind: kind.as_str() }
+    }
+}
+
+/// An outcome's name, so there are few.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
+impl From<Outcome> for ReasonLabel {
+    fn from(outcome: Outcome) -> Self {
+        Self { reason: outcome.as_str() }
     }
 }

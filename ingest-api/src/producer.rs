@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures::future::join_all;
 use proto_schemas::{AdEvent, Topics, headers};
 use rdkafka::{
     ClientConfig,
@@ -108,6 +109,16 @@ impl Producer {
         traceparent: &str,
     ) -> Result<(), NotAcknowledged> {
         self.begin(event, traceparent)?.acknowledged().await
+    }
+
+    /// Puts several events on their topics at once, and says of each what [`Self::send`] would.
+    pub(crate) async fn send_all(
+        &self,
+        events: &[AdEvent],
+        traceparent: &str,
+    ) -> Vec<Result<(), NotAcknowledged>> {
+        let begun: Vec<_> = events.iter().map(|it| self.begin(it, traceparent)).collect();
+        join_all(begun.into_iter().map(async |it| it?.acknowledged().await)).await
     }
 
     /// Queues an event behind those that were queued before, for its topic.

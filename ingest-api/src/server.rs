@@ -12,8 +12,9 @@ use prometheus_client::registry::Registry;
 use proto_schemas::Kind;
 use service_kit::{
     admin,
-    http::{self, ServerLimits},
+    http::{self, Load, ServerLimits, ServerMetrics},
     metrics::HttpMetrics,
+    open_files,
     readiness::Readiness,
     settings::groups::PublicShutdown,
     shutdown::{not_ready_then_stop, within},
@@ -43,6 +44,7 @@ pub struct Server {
     spooling: Option<Spooling>,
     registry: Registry,
     limits: ServerLimits,
+    door: ServerMetrics,
     plan: PublicShutdown,
     flush_within: Duration,
 }
@@ -61,6 +63,8 @@ struct Spooling {
 pub async fn bind(config: Config) -> anyhow::Result<Server> {
     let mut registry = Registry::default();
     let http_metrics = HttpMetrics::register(&mut registry, &api::ROUTES);
+    let door = ServerMetrics::register(&mut registry);
+    let load = Load::new(config.port.max_in_flight.get(), door.clone());
     let metrics = Metrics::register(&mut registry);
     let producer = Producer::new(&config, metrics.clone()).context("making the kafka producer")?;
     let breaker = Breaker::default();
@@ -78,16 +82,17 @@ pub async fn bind(config: Config) -> anyhow::Result<Server> {
     Ok(Server {
         public,
         admin,
-        router: api::router(Arc::clone(&ingest), &http_metrics),
+        router: api::router(Arc::clone(&ingest), &load, &config.cors_origins, &http_metrics),
         ingest,
         spooling,
         registry,
-        limits: ServerLimits {
-            header_timeout: config.header_timeout,
-            max_connections: config.max_connections.get(),
+        limits: config.port.limits(
+            open_files::make_room_for(config.port.max_connections.get()),
+            config.trusted_proxies.and(&config.trusted_senders),
             // Together with the flush it stays within `SHUTDOWN_TIMEOUT`.
-            shutdown_grace: config.shutdown.grace(config.produce_timeout),
-        },
+            config.shutdown.grace(config.produce_timeout),
+        ),
+        door,
         plan: config.shutdown,
         flush_within: config.produce_timeout,
     })
@@ -124,8 +129,8 @@ impl Server {
     }
 
     async fn serve_to_end(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let Self { public, admin, router, ingest, spooling, registry, limits, plan, flush_within } =
-            self;
+        let Self { public, admin, router, ingest, spooling, registry, .. } = self;
+        let Self { limits, door, plan, flush_within, .. } = self;
         info!(http.address = %public.local_addr()?, admin.address = %admin.local_addr()?, "serving");
 
         let readiness = Readiness::new();
@@ -143,7 +148,7 @@ impl Server {
             thread
         });
 
-        let serving = http::serve(public, router, limits, stop.clone());
+        let serving = http::serve(public, router, limits, door, stop.clone());
         let stopping = not_ready_then_stop(&shutdown, plan, &readiness, &stop);
         let ended_early = tokio::select! {
             _both = async { tokio::join!(serving, stopping) } => None,
@@ -205,6 +210,8 @@ fn ingest(config: &Config, keeper: Keeper, metrics: Metrics) -> Ingest {
         body_timeout: config.body_timeout,
         age_limits: config.events,
         dedup_window: config.dedup_window,
+        privacy: config.privacy.clone(),
+        links: config.links.clone(),
         keeper,
         metrics,
     }

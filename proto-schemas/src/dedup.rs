@@ -2,7 +2,8 @@
 
 use std::{fmt, net::IpAddr, time::Duration};
 
-use sha2::{Digest, Sha256};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::{Digest as _, Sha256};
 
 use crate::{AdId, EventId, Kind, Timestamp};
 
@@ -23,20 +24,25 @@ impl DedupKey {
     /// The input is unambiguous: every part has a fixed length, or its length before it. It never
     /// changes: `tests` below hold vectors that other languages can check themselves against.
     pub fn compute(kind: Kind, ad: AdId, identity: &Identity<'_>, time: DedupTime) -> Self {
-        let hash = Sha256::new()
-            .chain_update(DOMAIN)
-            .chain_update([kind.wire_number()])
-            .chain_update(ad.get().to_be_bytes())
-            .chain_update(time.as_millis().to_be_bytes());
-        let hash = match identity {
-            Identity::EventId(id) => hash.chain_update([1]).chain_update(id.as_str()),
-            Identity::Address(IpAddr::V4(it)) => hash.chain_update([4]).chain_update(it.octets()),
-            Identity::Address(IpAddr::V6(it)) => hash.chain_update([6]).chain_update(it.octets()),
-        };
+        let mut hash = Sha256::new();
+        feed(kind, ad, identity, time, |part| hash.update(part));
+        Self(first_half(hash.finalize().into()))
+    }
 
-        let mut key = [0; 16];
-        key.copy_from_slice(&hash.finalize()[..16]);
-        Self(key)
+    /// Hashes the same with a secret, for a viewer whose address nobody may learn.
+    ///
+    /// Everything else of the input travels beside the key, and there are only 2^32 IPv4 addresses:
+    /// whoever has an event could try them all, and find the one that gives its unkeyed hash.
+    pub fn compute_keyed(
+        secret: &DedupSecret,
+        kind: Kind,
+        ad: AdId,
+        identity: &Identity<'_>,
+        time: DedupTime,
+    ) -> Self {
+        let mut hash = secret.0.clone();
+        feed(kind, ad, identity, time, |part| hash.update(part));
+        Self(first_half(hash.finalize().into_bytes().into()))
     }
 
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
@@ -45,6 +51,63 @@ impl DedupKey {
 
     pub fn as_bytes(&self) -> &[u8; 16] {
         &self.0
+    }
+}
+
+/// Hands out the hash's input, part by part.
+fn feed(
+    kind: Kind,
+    ad: AdId,
+    identity: &Identity<'_>,
+    time: DedupTime,
+    mut part: impl FnMut(&[u8]),
+) {
+    part(DOMAIN);
+    part(&[kind.wire_number()]);
+    part(&ad.get().to_be_bytes());
+    part(&time.as_millis().to_be_bytes());
+    match identity {
+        Identity::EventId(id) => {
+            part(&[1]);
+            part(id.as_str().as_bytes());
+        }
+        Identity::Address(IpAddr::V4(it)) => {
+            part(&[4]);
+            part(&it.octets());
+        }
+        Identity::Address(IpAddr::V6(it)) => {
+            part(&[6]);
+            part(&it.octets());
+        }
+    }
+}
+
+fn first_half(hash: [u8; 32]) -> [u8; 16] {
+    let mut half = [0; 16];
+    half.copy_from_slice(&hash[..16]);
+    half
+}
+
+/// What keeps the dedup keys of viewers without an address from being turned back into addresses.
+///
+/// All replicas need the same, for good: with another one, a retry that is under way is another
+/// event.
+#[derive(Clone)]
+pub struct DedupSecret(Hmac<Sha256>);
+
+impl DedupSecret {
+    pub const MIN_BYTES: usize = 32;
+
+    /// Returns `None` where there are fewer than [`DedupSecret::MIN_BYTES`].
+    pub fn new(secret: &[u8]) -> Option<Self> {
+        let long_enough = secret.len() >= Self::MIN_BYTES;
+        long_enough.then(|| Hmac::new_from_slice(secret).ok().map(Self)).flatten()
+    }
+}
+
+impl fmt::Debug for DedupSecret {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("DedupSecret")
     }
 }
 
@@ -153,6 +216,35 @@ mod tests {
         for (key, expected) in vectors {
             assert_eq!(key, expected);
         }
+    }
+
+    /// The same for the keyed ones.
+    #[test]
+    fn the_keyed_key_of_these_events_is_the_same_for_ever() {
+        let secret = DedupSecret::new(b"an example of 32 bytes, no more.").expect("long enough");
+        let key = |kind, identity: &str, millis| {
+            let (ad, time) = (AdId::new(1).expect("in range"), DedupTime::from_millis(millis));
+            let time = time.expect("in range");
+            DedupKey::compute_keyed(&secret, kind, ad, &address(identity), time).to_string()
+        };
+        let time = 1_744_736_100_000; // 2025-04-15T16:55:00Z
+
+        let vectors = [
+            (key(Kind::Click, "192.168.1.100", time), "caf2d9690b802f827fa2d08b4b033fbe"),
+            (key(Kind::Impression, "192.168.1.100", time), "9f7b36163f9ac9dc56db6fca6b98a598"),
+            (key(Kind::Click, "2001:db8::1", 0), "eb7d707d033af8295e58449630bd1c01"),
+        ];
+
+        for (key, expected) in vectors {
+            assert_eq!(key, expected);
+        }
+    }
+
+    #[test]
+    fn a_secret_is_not_short_and_not_shown() {
+        assert!(DedupSecret::new(&[b'x'; DedupSecret::MIN_BYTES - 1]).is_none());
+        let secret = DedupSecret::new(&[b'x'; DedupSecret::MIN_BYTES]).expect("long enough");
+        assert_eq!(format!("{secret:?}"), "DedupSecret");
     }
 
     #[test]

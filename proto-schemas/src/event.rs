@@ -5,7 +5,8 @@ use std::{fmt, net::IpAddr, time::Duration};
 use prost::Message;
 
 use crate::{
-    AdId, DedupKey, DedupTime, DedupWindow, EventId, Timestamp, UserAgent, dedup::Identity, wire,
+    AdId, DedupKey, DedupSecret, DedupTime, DedupWindow, EventId, Timestamp, UserAgent,
+    dedup::Identity, wire,
 };
 
 /// The longest position in a video, in milliseconds: one day.
@@ -59,23 +60,70 @@ pub struct NewEvent {
     pub user_agent: Option<UserAgent>,
 }
 
+/// How much of a viewer's address an event keeps.
+///
+/// Where it is not all of it, the whole address still says which events are the same, but only in a
+/// hash that cannot be turned back without the secret.
+#[derive(Clone, Debug)]
+pub enum KeptAddress {
+    Full,
+    /// The network: an IPv4 /24, an IPv6 /48. The rest is zero.
+    Network(DedupSecret),
+    Nothing(DedupSecret),
+}
+
+impl KeptAddress {
+    fn of(&self, address: IpAddr) -> Option<IpAddr> {
+        match (self, address) {
+            (Self::Full, address) => Some(address),
+            (Self::Network(_), IpAddr::V4(it)) => {
+                let [a, b, c, _] = it.octets();
+                Some(IpAddr::from([a, b, c, 0]))
+            }
+            (Self::Network(_), IpAddr::V6(it)) => {
+                let [a, b, c, ..] = it.segments();
+                Some(IpAddr::from([a, b, c, 0, 0, 0, 0, 0]))
+            }
+            (Self::Nothing(_), _) => None,
+        }
+    }
+
+    /// The secret for keys that are made of an address. An `event_id` hides nothing: it travels
+    /// beside the key.
+    fn secret(&self, identity: &Identity<'_>) -> Option<&DedupSecret> {
+        match (self, identity) {
+            (Self::Full, _) | (_, Identity::EventId(_)) => None,
+            (Self::Network(secret) | Self::Nothing(secret), Identity::Address(_)) => Some(secret),
+        }
+    }
+}
+
 impl NewEvent {
     /// Computes dedup time and dedup key, once and for all.
     pub fn into_event(self, window: DedupWindow) -> AdEvent {
+        self.into_event_keeping(window, &KeptAddress::Full)
+    }
+
+    /// The same where perhaps not all of the address is kept.
+    pub fn into_event_keeping(self, window: DedupWindow, kept: &KeptAddress) -> AdEvent {
         let address = self.address.to_canonical();
         let dedup_time = window.truncate(self.occurred_at);
         let identity = match &self.event_id {
             Some(id) => Identity::EventId(id),
             None => Identity::Address(address),
         };
+        let (kind, ad) = (self.kind, self.ad_id);
         AdEvent {
-            dedup_key: DedupKey::compute(self.kind, self.ad_id, &identity, dedup_time),
+            dedup_key: match kept.secret(&identity) {
+                None => DedupKey::compute(kind, ad, &identity, dedup_time),
+                Some(secret) => DedupKey::compute_keyed(secret, kind, ad, &identity, dedup_time),
+            },
             dedup_time,
             kind: self.kind,
             ad_id: self.ad_id,
             occurred_at: self.occurred_at,
             received_at: self.received_at,
-            address: Some(address),
+            address: kept.of(address),
             playback_ms: self.playback_ms,
             event_id: self.event_id,
             user_agent: self.user_agent,
@@ -97,7 +145,7 @@ pub struct AdEvent {
     pub occurred_at: Timestamp,
     /// By the ingest service's clock.
     pub received_at: Timestamp,
-    /// `None` where the operator keeps no addresses.
+    /// Perhaps only its network, or `None`, where the operator keeps no more (see [`KeptAddress`]).
     pub address: Option<IpAddr>,
     /// Milliseconds into the video, at most [`MAX_PLAYBACK_MS`].
     pub playback_ms: Option<u32>,
@@ -223,5 +271,73 @@ fn address(bytes: &[u8]) -> Result<Option<IpAddr>, InvalidEvent> {
         Ok(None)
     } else {
         Err(InvalidEvent::Address(bytes.len()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &[u8] = b"an example of 32 bytes, no more.";
+
+    fn event(address: &str, event_id: Option<&str>, kept: &KeptAddress) -> AdEvent {
+        let now = Timestamp::from_micros(1_744_736_100_000_000).expect("in range");
+        NewEvent {
+            kind: Kind::Click,
+            ad_id: AdId::new(1).expect("in range"),
+            occurred_at: now,
+            received_at: now,
+            address: address.parse().expect("an address"),
+            playback_ms: None,
+            event_id: event_id.map(|id| EventId::new(id).expect("valid")),
+            user_agent: None,
+        }
+        .into_event_keeping(DedupWindow::MILLISECOND, kept)
+    }
+
+    fn secret() -> DedupSecret {
+        DedupSecret::new(SECRET).expect("long enough")
+    }
+
+    #[test]
+    fn of_an_address_its_network_or_nothing_may_be_kept() {
+        let network = KeptAddress::Network(secret());
+        let kept = |address, kept: &KeptAddress| {
+            event(address, None, kept).address.map(|it| it.to_string())
+        };
+
+        assert_eq!(kept("203.0.113.77", &network).as_deref(), Some("203.0.113.0"));
+        assert_eq!(kept("::ffff:203.0.113.77", &network).as_deref(), Some("203.0.113.0"));
+        assert_eq!(kept("2001:db8:1:2:3::4", &network).as_deref(), Some("2001:db8:1::"));
+        assert_eq!(kept("203.0.113.77", &KeptAddress::Nothing(secret())), None);
+        assert_eq!(kept("203.0.113.77", &KeptAddress::Full).as_deref(), Some("203.0.113.77"));
+    }
+
+    #[test]
+    fn viewers_of_one_network_stay_apart_and_a_retry_stays_the_same() {
+        for kept in [KeptAddress::Network(secret()), KeptAddress::Nothing(secret())] {
+            let one = event("203.0.113.77", None, &kept);
+            let other = event("203.0.113.78", None, &kept);
+
+            assert_ne!(one.dedup_key, other.dedup_key);
+            assert_eq!(one, event("203.0.113.77", None, &kept));
+            assert_ne!(one.dedup_key, event("203.0.113.77", None, &KeptAddress::Full).dedup_key);
+        }
+    }
+
+    #[test]
+    fn another_secret_gives_another_key() {
+        let other = DedupSecret::new(b"another of 32 bytes, or of more.").expect("long enough");
+        let key = |secret| event("203.0.113.77", None, &KeptAddress::Nothing(secret)).dedup_key;
+
+        assert_ne!(key(secret()), key(other));
+    }
+
+    #[test]
+    fn the_key_of_an_event_with_an_id_does_not_depend_on_what_is_kept() {
+        let key = |kept| event("203.0.113.77", Some("a"), &kept).dedup_key;
+
+        assert_eq!(key(KeptAddress::Nothing(secret())), key(KeptAddress::Full));
+        assert_eq!(key(KeptAddress::Network(secret())), key(KeptAddress::Full));
     }
 }

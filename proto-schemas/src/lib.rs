@@ -8,8 +8,8 @@ mod time;
 pub mod topics;
 
 pub use crate::{
-    dedup::{DedupKey, DedupTime, DedupWindow},
-    event::{AdEvent, InvalidEvent, Kind, MAX_PLAYBACK_MS, NewEvent},
+    dedup::{DedupKey, DedupSecret, DedupTime, DedupWindow},
+    event::{AdEvent, InvalidEvent, KeptAddress, Kind, MAX_PLAYBACK_MS, NewEvent},
     ids::{AdId, EventId, InvalidEventId, UserAgent},
     time::Timestamp,
     topics::Topics,

@@ -13,3 +13,4 @@ mod rules;
 mod service;
 mod shutdown;
 mod stores;
+mod vast;

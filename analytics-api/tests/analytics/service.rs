@@ -68,6 +68,24 @@ async fn what_is_no_route_is_refused_in_the_common_shape() {
     assert!(wrong.body.contains(r#""code":"method_not_allowed""#), "{}", wrong.body);
 }
 
+#[tokio::test]
+async fn a_page_of_another_origin_may_read_the_answers() {
+    let stores = Stores::counted("origins").await;
+    let analytics = TestAnalytics::start(&stores).await;
+
+    let answer = analytics.analytics().await;
+    let refused = analytics.send(Method::POST, "/ads/analytics").await;
+    let preflight = analytics.send(Method::OPTIONS, "/ads/analytics").await;
+
+    assert_eq!(preflight.status, StatusCode::OK);
+    assert_eq!(preflight.headers["access-control-allow-methods"], "GET,HEAD");
+    for answer in [answer, refused, preflight] {
+        assert_eq!(answer.headers["access-control-allow-origin"], "*");
+    }
+    let counted = r#"http_requests_total{route="/ads/analytics",method="OPTIONS",status="200"}"#;
+    assert_eq!(analytics.metric(counted).await, 1);
+}
+
 async fn reads(analytics: &TestAnalytics, source: &str) -> u64 {
     let name = "analytics_read_duration_seconds_count";
     analytics.metric(&format!(r#"{name}{{route="/ads/analytics",source="{source}"}}"#)).await

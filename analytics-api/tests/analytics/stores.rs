@@ -180,8 +180,10 @@ impl Stores {
 pub(crate) fn ad(id: u64) -> Ad {
     Ad {
         id: AdId::new(id).unwrap(),
+        title: None,
         image_url: format!("https://ads.example/{id}.jpg"),
         target_url: format!("https://ads.example/go/{id}?a=1&b=\"2\""),
+        media: None,
         active: true,
     }
 }

@@ -213,8 +213,10 @@ impl Pipeline {
 pub(crate) fn ad(id: u64) -> Ad {
     Ad {
         id: AdId::new(id).expect("in range"),
+        title: None,
         image_url: format!("https://example.com/ad{id}.jpg"),
         target_url: format!("https://example.com/click{id}"),
+        media: None,
         active: true,
     }
 }

@@ -10,7 +10,7 @@ use crate::{
 };
 
 mod add;
-mod fields;
+pub(crate) mod fields;
 mod file;
 mod list;
 

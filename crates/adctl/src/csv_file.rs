@@ -19,8 +19,8 @@ mod lines;
 pub(crate) struct CsvFile<const N: usize> {
     path: PathBuf,
     reader: Reader<Lines<File>>,
-    /// Where in a row each of the columns is.
-    columns: [usize; N],
+    /// Where in a row each of the columns is; `None` for one that the file does not have.
+    columns: [Option<usize>; N],
     row: StringRecord,
 }
 
@@ -38,17 +38,27 @@ impl<const N: usize> CsvFile<N> {
         names: [&str; N],
         others: OtherColumns,
     ) -> anyhow::Result<Self> {
+        Self::open_with_optional(path, names, N, others)
+    }
+
+    /// The same where only the first `required` of the columns must be there. The others' fields are
+    /// empty where they are not.
+    pub(crate) fn open_with_optional(
+        path: &Path,
+        names: [&str; N],
+        required: usize,
+        others: OtherColumns,
+    ) -> anyhow::Result<Self> {
         let file =
             File::open(path).with_context(|| format!("{} cannot be read", path.display()))?;
         let mut reader = ReaderBuilder::new().trim(Trim::All).from_reader(Lines::new(file));
         let header = reader.headers().map_err(|error| complaint(path, 1, &error))?;
 
-        let mut columns = [0; N];
-        for (column, name) in columns.iter_mut().zip(names) {
-            *column = header.iter().position(|it| it == name).with_context(|| {
-                let wanted = names.join(",");
-                format!("{}, line 1: no column {name}; expected {wanted}", path.display())
-            })?;
+        let columns = names.map(|name| header.iter().position(|it| it == name));
+        let mut first = columns.iter().zip(names).take(required);
+        if let Some((_, missing)) = first.find(|(column, _)| column.is_none()) {
+            let wanted = names[..required].join(",");
+            bail!("{}, line 1: no column {missing}; expected {wanted}", path.display());
         }
         if others == OtherColumns::Refused
             && let Some(other) = header.iter().find(|it| !names.contains(it))
@@ -75,7 +85,8 @@ impl<const N: usize> CsvFile<N> {
         if !more.map_err(|error| complaint(&self.path, line, &error))? {
             return Ok(None);
         }
-        let fields = self.columns.map(|column| self.row.get(column).unwrap_or_default());
+        let field = |column: Option<usize>| self.row.get(column?);
+        let fields = self.columns.map(|column| field(column).unwrap_or_default());
         parse(line, fields)
             .map(Some)
             .with_context(|| format!("{}, line {line}", self.path.display()))
@@ -130,6 +141,20 @@ mod tests {
         let with_gap = [Ok((2, "12".to_owned())), Ok((4, "34".to_owned()))];
         assert_eq!(lines("a,b\n1,2\n\n3,4\n\n"), with_gap);
         assert_eq!(lines("a,b\r\n1,2\r\n\r\n3,4"), with_gap);
+    }
+
+    #[test]
+    fn an_optional_column_that_is_not_there_is_empty() {
+        let mut file = tempfile::NamedTempFile::new().expect("a file");
+        file.write_all(b"b\n2\n").expect("written");
+        let names = ["b", "a"];
+        let refused = OtherColumns::Refused;
+
+        let mut csv = CsvFile::open_with_optional(file.path(), names, 1, refused).expect("opened");
+
+        let row = csv.next_row(|_, [b, a]| Ok(format!("{b}-{a}"))).expect("a row");
+        assert_eq!(row.as_deref(), Some("2-"));
+        assert!(CsvFile::open(file.path(), names, refused).is_err());
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod csv_file;
 mod dead;
 mod epoch;
 mod event_json;
+mod link;
 mod migrate;
 mod output;
 mod progress;
@@ -55,6 +56,7 @@ pub struct Cli {
 enum Command {
     #[command(subcommand)]
     Ads(ads::Command),
+    Link(link::MakeLink),
     Replay(replay::Replay),
     Tap(tap::Tap),
     #[command(subcommand)]
@@ -91,6 +93,7 @@ pub fn main(cli: Cli) -> ExitCode {
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Ads(command) => command.run().await?,
+        Command::Link(link) => link.run()?,
         Command::Replay(replay) => {
             return until_interrupted(async |stop| replay.run(stop).await).await;
         }

@@ -22,7 +22,7 @@ pub mod totals;
 pub use deadpool_postgres::Pool;
 
 pub use crate::{
-    ads::{ActiveAdsCache, Ad},
+    ads::{ActiveAdsCache, Ad, Media},
     error::{RetryReason, StoreError},
     pool::{pool, read_only_pool},
     projection::Projection,

@@ -28,7 +28,7 @@
 //!   players were told against what is stored (the tests in `tests/faults`);
 //! - [`chaos::Chaos`] does all of that at random (`make chaos`);
 //! - [`until`] and its kin wait for a condition, never for time to pass;
-//! - [`settings`]: the table of settings in the README.
+//! - [`settings`] and [`contracts`]: what is written about the settings and the APIs.
 //!
 //! The binaries must be there: `cargo build --workspace --bins`. Cargo builds a crate's own binaries
 //! for its tests, but not those of others, so a test after a change without that command tests the
@@ -40,7 +40,9 @@ pub mod chaos;
 mod check;
 mod client;
 mod clock;
+pub mod contracts;
 mod counts;
+mod idle_crowd;
 pub mod kafka;
 mod load;
 mod memory;
@@ -65,6 +67,7 @@ pub use crate::{
     client::{Answer, Client, click},
     clock::Clock,
     counts::{AdCounts, Counts},
+    idle_crowd::IdleCrowd,
     load::{Load, Players, Sent},
     memory::Memory,
     observer::{Observed, Observer},

@@ -7,6 +7,7 @@ use std::{
 
 use click_store::{Pool, Projection, Redis, RedisLimits};
 use local_stack::testing::{Scope, TestStack, stack};
+use serde_json::Value;
 
 use crate::{
     client::Client,
@@ -167,6 +168,37 @@ impl Pipeline {
         Process::spawn(&self.command("adctl", args))
     }
 
+    /// Runs a program of `crates/e2e/player`, which does what a player or a browser does, to its end,
+    /// and returns the JSON that it prints last.
+    pub async fn play(&self, program: &str, args: &[&str]) -> Value {
+        let folder = player_folder();
+        let modules = folder.join("node_modules");
+        assert!(
+            modules.exists(),
+            "{} is missing: run scripts/install.sh --tests",
+            modules.display()
+        );
+        let script = folder.join(program).display().to_string();
+        let args = [&[script.as_str()], args].concat();
+        let command = Command {
+            binary: "node".into(),
+            args: args.iter().map(ToString::to_string).collect(),
+            environment: Vec::new(),
+            inherits: true,
+            log: self.new_log(program),
+        };
+        let mut process = Process::spawn(&command);
+        let code = process.ended().await;
+        let said = process.said();
+        assert_eq!(code, 0, "{said}");
+        serde_json::from_str(said.lines().last().unwrap_or_default()).expect(&said)
+    }
+
+    /// Where this test's own logs and pictures are.
+    pub fn artefact(&self, name: &str) -> PathBuf {
+        self.logs.join(name)
+    }
+
     /// Begins to replay the sample to an ingest service, with more arguments.
     pub fn replay(&self, sample: &Sample, ingest: &Service, more: &[&str]) -> Process {
         let (file, url) = (sample.path.display().to_string(), ingest.url(""));
@@ -184,15 +216,24 @@ impl Pipeline {
     }
 
     fn command(&self, program: &str, args: &[&str]) -> Command {
-        let number = self.started.fetch_add(1, Ordering::Relaxed);
-        let log = format!("{number}-{program}.log");
         Command {
             binary: binary(program),
             args: args.iter().map(ToString::to_string).collect(),
             environment: self.environment.clone(),
-            log: self.logs.join(log),
+            inherits: false,
+            log: self.new_log(program),
         }
     }
+
+    fn new_log(&self, program: &str) -> PathBuf {
+        let number = self.started.fetch_add(1, Ordering::Relaxed);
+        self.logs.join(format!("{number}-{program}.log"))
+    }
+}
+
+/// What players and browsers do, in JavaScript.
+fn player_folder() -> PathBuf {
+    local_stack::repository().join("crates/e2e/player")
 }
 
 /// Makes the folder of a test's logs anew, so that it holds one run.

@@ -27,8 +27,10 @@ const TAIL_LINES: usize = 30;
 pub(crate) struct Command {
     pub(crate) binary: PathBuf,
     pub(crate) args: Vec<String>,
-    /// Nothing is inherited: what a developer has set must not change a test.
+    /// Nothing else is inherited, unless `inherits`: what a developer has set must not change a test.
     pub(crate) environment: Vec<(String, String)>,
+    /// For what is not ours, and finds its own things by `PATH` and `HOME`.
+    pub(crate) inherits: bool,
     /// Takes both outputs; appended to, so that it spans restarts.
     pub(crate) log: PathBuf,
 }
@@ -42,12 +44,14 @@ pub struct Process {
 
 impl Process {
     pub(crate) fn spawn(command: &Command) -> Self {
-        let Command { binary, args, environment, log } = command;
+        let Command { binary, args, environment, inherits, log } = command;
         let mut out = File::options().create(true).append(true).open(log).expect("a log file");
         writeln!(out, "--- started {}", binary.display()).expect("a log that can be written");
         let mut child = children::bound_to_this_thread(binary.as_os_str());
+        if !inherits {
+            child.env_clear();
+        }
         child
-            .env_clear()
             .env("RUST_BACKTRACE", "1")
             .envs(environment.iter().map(|(name, value)| (name, value)))
             .args(args)

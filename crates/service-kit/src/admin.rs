@@ -14,18 +14,20 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use crate::http::{self, ServerLimits};
+use crate::http::{self, ServerLimits, ServerMetrics};
 use crate::readiness::Readiness;
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Few, because only probes, Prometheus and operators come here.
-const LIMITS: ServerLimits = ServerLimits {
-    // Above the 60 s between two scrapes, so that Prometheus can keep its connection.
-    header_timeout: Duration::from_secs(75),
-    max_connections: 64,
-    shutdown_grace: Duration::from_secs(1),
-};
+/// Few, because only probes, Prometheus and operators come here. Prometheus, which asks once a
+/// minute, can keep its connection.
+fn limits() -> ServerLimits {
+    ServerLimits {
+        max_connections: 64,
+        shutdown_grace: Duration::from_secs(1),
+        ..ServerLimits::default()
+    }
+}
 
 /// Serves the admin port until `shutdown` is cancelled.
 ///
@@ -37,7 +39,8 @@ pub async fn serve(
     readiness: Readiness,
     shutdown: CancellationToken,
 ) {
-    http::serve(listener, router(registry, readiness), LIMITS, shutdown).await;
+    let uncounted = ServerMetrics::default();
+    http::serve(listener, router(registry, readiness), limits(), uncounted, shutdown).await;
 }
 
 /// Returns the routes of the admin port.

@@ -31,6 +31,8 @@
 pub mod admin;
 pub mod http;
 pub mod metrics;
+pub mod open_files;
+pub mod openapi;
 pub mod readiness;
 pub mod retry;
 mod service;

@@ -17,6 +17,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::http::error_response;
+use crate::openapi::Failure;
 
 /// A route as it is registered, its method, and every status that its handler can answer.
 pub type RouteStatuses = (&'static str, Method, &'static [u16]);
@@ -145,8 +146,8 @@ async fn track(State(metrics): State<HttpMetrics>, request: Request, next: Next)
 }
 
 fn internal_error() -> Response {
-    let message = "Something is broken on the server's side.";
-    error_response(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", message, None, None)
+    let Failure { code, when, .. } = Failure::INTERNAL;
+    error_response(StatusCode::INTERNAL_SERVER_ERROR, code, when, None, None)
 }
 
 #[cfg(test)]

@@ -77,8 +77,8 @@ impl SpoolMetrics {
         self.drained.inc_by(events);
     }
 
-    pub(super) fn refused(&self, reason: NotSpooled) {
-        self.refused.get_or_create(&ReasonLabel { reason: reason.as_str() }).inc();
+    pub(super) fn refused(&self, reason: NotSpooled, events: u64) {
+        self.refused.get_or_create(&ReasonLabel { reason: reason.as_str() }).inc_by(events);
     }
 }
 

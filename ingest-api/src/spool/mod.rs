@@ -12,7 +12,7 @@ use std::{path::Path, sync::Arc, thread::JoinHandle, time::Duration};
 use anyhow::Context as _;
 use proto_schemas::AdEvent;
 use tokio::{
-    sync::{Notify, mpsc, oneshot},
+    sync::{Notify, Semaphore, mpsc, oneshot},
     time::timeout,
 };
 
@@ -26,7 +26,7 @@ use self::{
     writer::{Order, Refused, Shared, Writer},
 };
 
-/// How many orders may wait for the disk, 1 KiB each at most. More are refused at once.
+/// How many events may wait for the disk, 1 KiB each at most. More are refused at once.
 const WAITING: usize = 10_000;
 
 /// How long an event may wait until it is synced, before its player is told to try again.
@@ -36,6 +36,8 @@ pub(crate) const SYNC_WITHIN: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug)]
 pub(crate) struct Spool {
     orders: mpsc::Sender<Order>,
+    /// One permit for each event that may wait.
+    room: Arc<Semaphore>,
     shared: Arc<Shared>,
     metrics: SpoolMetrics,
     /// Wakes the drainer when the first event is there.
@@ -100,23 +102,32 @@ impl Spool {
             .spawn(move || writer.run(received))
             .context("starting the spool's thread")?;
         let filled = Arc::new(Notify::new());
-        Ok((Self { orders, shared, metrics, filled }, WriterThread(thread)))
+        let room = Arc::new(Semaphore::new(WAITING));
+        Ok((Self { orders, room, shared, metrics, filled }, WriterThread(thread)))
     }
 
-    /// Keeps an event, and returns once it is synced to disk. One sync serves all that wait.
+    /// Keeps events, and returns once they are synced to disk. One sync serves all that wait.
     ///
     /// # Errors
     ///
-    /// At once where too many wait, otherwise after [`SYNC_WITHIN`] at the latest.
+    /// At once where too many wait, otherwise after [`SYNC_WITHIN`] at the latest; then it is true of
+    /// all of them.
     ///
     /// # Cancellation
     ///
-    /// If the future is dropped, the event is kept all the same, and nobody learns of it.
-    pub(crate) async fn keep(&self, event: &AdEvent, traceparent: &str) -> Result<(), NotSpooled> {
-        let kept = self.try_keep(event, traceparent).await;
+    /// If the future is dropped, the events are kept all the same, and nobody learns of it.
+    pub(crate) async fn keep(
+        &self,
+        events: &[&AdEvent],
+        traceparent: &str,
+    ) -> Result<(), NotSpooled> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let kept = self.try_keep(events, traceparent).await;
         match kept {
             Ok(()) => self.filled.notify_one(),
-            Err(reason) => self.metrics.refused(reason),
+            Err(reason) => self.metrics.refused(reason, events.len() as u64),
         }
         kept
     }
@@ -131,10 +142,17 @@ impl Spool {
         SpoolGauges(spool.map(|it| Arc::clone(&it.shared)))
     }
 
-    async fn try_keep(&self, event: &AdEvent, traceparent: &str) -> Result<(), NotSpooled> {
-        let entry = Entry { traceparent: traceparent.to_owned(), event: event.clone() };
+    async fn try_keep(&self, events: &[&AdEvent], traceparent: &str) -> Result<(), NotSpooled> {
+        let count = u32::try_from(events.len()).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.room).try_acquire_many_owned(count);
+        let room = room.map_err(|_| NotSpooled::Busy)?;
+        let entry = |event: &&AdEvent| Entry {
+            traceparent: traceparent.to_owned(),
+            event: (*event).clone(),
+        };
+        let entries = events.iter().map(entry).collect();
         let (done, kept) = oneshot::channel();
-        self.orders.try_send(Order::Keep { entry, done }).map_err(|error| match error {
+        self.orders.try_send(Order::Keep { entries, done, room }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => NotSpooled::Busy,
             mpsc::error::TrySendError::Closed(_) => NotSpooled::Disk,
         })?;

@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use tokio::sync::{mpsc::Receiver, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc::Receiver, oneshot};
 use tracing::{info, warn};
 
 use super::{
@@ -16,14 +16,26 @@ use super::{
     store::{Entry, Levels, Sequence, Store, StoreError},
 };
 
-/// How many events one sync serves at most, which bounds how long the first of them waits.
+/// How many events one sync serves, and those of one order more at most. It bounds how long the first
+/// of them waits.
 const BATCH: usize = 2000;
 
 /// What the thread is asked to do. Whoever asked may be gone by the time of the answer.
 pub(super) enum Order {
-    Keep { entry: Entry, done: oneshot::Sender<Result<(), Refused>> },
-    Oldest { limit: usize, found: oneshot::Sender<Vec<(Sequence, Entry)>> },
-    Remove { sequences: Vec<Sequence>, done: oneshot::Sender<Result<(), Refused>> },
+    Keep {
+        entries: Vec<Entry>,
+        done: oneshot::Sender<Result<(), Refused>>,
+        /// Given back once it is done.
+        room: OwnedSemaphorePermit,
+    },
+    Oldest {
+        limit: usize,
+        found: oneshot::Sender<Vec<(Sequence, Entry)>>,
+    },
+    Remove {
+        sequences: Vec<Sequence>,
+        done: oneshot::Sender<Result<(), Refused>>,
+    },
 }
 
 /// Why something was not written. The cause has been logged.
@@ -93,7 +105,7 @@ pub(super) struct Writer {
 #[derive(Default)]
 struct Batch {
     entries: Vec<Entry>,
-    waiting: Vec<oneshot::Sender<Result<(), Refused>>>,
+    waiting: Vec<(oneshot::Sender<Result<(), Refused>>, OwnedSemaphorePermit)>,
 }
 
 impl Writer {
@@ -104,9 +116,9 @@ impl Writer {
             let mut next = Some(order);
             while let Some(order) = next.take() {
                 match order {
-                    Order::Keep { entry, done } => {
-                        batch.entries.push(entry);
-                        batch.waiting.push(done);
+                    Order::Keep { entries, done, room } => {
+                        batch.entries.extend(entries);
+                        batch.waiting.push((done, room));
                         if batch.entries.len() < BATCH {
                             next = orders.try_recv().ok();
                         }
@@ -137,7 +149,7 @@ impl Writer {
             appended
         };
         self.settle(kept.err());
-        for done in batch.waiting {
+        for (done, _room) in batch.waiting {
             // Who hung up meanwhile has its event kept all the same.
             done.send(kept).ok();
         }

@@ -73,7 +73,7 @@ async fn another_route_method_or_media_type_has_an_error_of_its_own() {
     let unknown = answer(ingest.request(Method::POST, "/ads/clicks").json(&event())).await;
     assert_eq!((unknown.status, unknown.code()), (StatusCode::NOT_FOUND, "not_found"));
 
-    let get = answer(ingest.request(Method::GET, "/ads/click")).await;
+    let get = answer(ingest.request(Method::GET, "/ads/impression")).await;
     assert_eq!((get.status, get.code()), (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"));
     assert_eq!(get.headers["allow"], "POST");
 
@@ -81,7 +81,7 @@ async fn another_route_method_or_media_type_has_an_error_of_its_own() {
     for request in [
         post(),
         post().header("content-type", "application/x-www-form-urlencoded"),
-        post().header("content-type", "application/json").header("content-encoding", "gzip"),
+        post().header("content-type", "application/x-ndjson"),
     ] {
         let other = answer(request).await;
         let expected = (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type");

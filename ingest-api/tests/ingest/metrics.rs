@@ -17,6 +17,10 @@ async fn the_exposed_names_stay() {
     let expected = [
         "http_request_duration_seconds histogram",
         "http_requests counter",
+        "http_connections gauge",
+        "http_connections_closed counter",
+        "http_requests_in_flight gauge",
+        "http_requests_shed counter",
         "ingest_events counter",
         "ingest_ignored_addresses counter",
         "ingest_produce_duration_seconds histogram",
@@ -24,6 +28,7 @@ async fn the_exposed_names_stay() {
         "ingest_producer_replaced counter",
         "ingest_rate_limiter_keys gauge",
         "ingest_rate_limiter_overflow counter",
+        "ingest_redirects_without_click counter",
         "ingest_spool_bytes gauge",
         "ingest_spool_drained counter",
         "ingest_spool_events gauge",
@@ -60,10 +65,30 @@ async fn every_series_is_there_from_the_start_at_zero() {
             let labels = format!("kind=\"{kind}\",outcome=\"{outcome}\"");
             expected.push(format!("ingest_events_total{{{labels}}} 0"));
         }
+    }
+    expected.push("ingest_events_total{kind=\"unknown\",outcome=\"refused\"} 0".to_owned());
+    for route in ["/ads/click", "/ads/impression", "/ads/events"] {
         for status in [200, 400, 408, 413, 415, 429, 503] {
-            let labels = format!("route=\"/ads/{kind}\",method=\"POST\",status=\"{status}\"");
+            let labels = format!("route=\"{route}\",method=\"POST\",status=\"{status}\"");
             expected.push(format!("http_requests_total{{{labels}}} 0"));
         }
+    }
+    for route in ["/ads/click.gif", "/ads/impression.gif"] {
+        for status in [200, 400, 414, 429, 503] {
+            let labels = format!("route=\"{route}\",method=\"GET\",status=\"{status}\"");
+            expected.push(format!("http_requests_total{{{labels}}} 0"));
+        }
+    }
+    for status in [302, 400, 403, 404, 410, 414] {
+        let labels = format!("route=\"/ads/click\",method=\"GET\",status=\"{status}\"");
+        expected.push(format!("http_requests_total{{{labels}}} 0"));
+    }
+    for reason in ["rate_limited", "refused", "overloaded", "failed"] {
+        expected.push(format!("ingest_redirects_without_click_total{{reason=\"{reason}\"}} 0"));
+    }
+    for route in ["click", "impression", "events", "click.gif", "impression.gif"] {
+        let labels = format!("route=\"/ads/{route}\",method=\"OPTIONS\",status=\"200\"");
+        expected.push(format!("http_requests_total{{{labels}}} 0"));
     }
     for reason in ["full", "busy", "overdue", "disk"] {
         expected.push(format!("ingest_spool_refused_total{{reason=\"{reason}\"}} 0"));

@@ -22,8 +22,20 @@ pub(crate) struct List {
 struct Row<'a> {
     id: u64,
     active: bool,
+    title: Option<&'a str>,
     image_url: &'a str,
     target_url: &'a str,
+    media: Option<MediaOfRow<'a>>,
+}
+
+#[derive(Serialize)]
+struct MediaOfRow<'a> {
+    url: &'a str,
+    #[serde(rename = "type")]
+    media_type: &'a str,
+    duration_ms: u128,
+    width: u16,
+    height: u16,
 }
 
 impl List {
@@ -49,18 +61,31 @@ impl<'a> Row<'a> {
         Self {
             id: ad.id.get(),
             active: ad.active,
+            title: ad.title.as_deref(),
             image_url: &ad.image_url,
             target_url: &ad.target_url,
+            media: ad.media.as_ref().map(|media| MediaOfRow {
+                url: &media.url,
+                media_type: &media.media_type,
+                duration_ms: media.duration.as_millis(),
+                width: media.width,
+                height: media.height,
+            }),
         }
     }
 }
 
 fn table(rows: &[Row<'_>]) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(["AD", "ACTIVE", "IMAGE", "TARGET"]);
+    table
+        .load_style(presets::NOTHING)
+        .set_header(["AD", "ACTIVE", "TITLE", "IMAGE", "TARGET", "VIDEO"]);
     for row in rows {
         let active = if row.active { "yes" } else { "no" };
-        table.add_row([&row.id.to_string(), active, row.image_url, row.target_url]);
+        let video = row.media.as_ref().map_or("", |media| media.url);
+        let id = row.id.to_string();
+        let title = row.title.unwrap_or_default();
+        table.add_row([&id, active, title, row.image_url, row.target_url, video]);
     }
     table
 }

@@ -32,8 +32,10 @@ async fn an_ad_is_added_listed_and_switched_off_and_on() {
         json!([{
             "id": 7,
             "active": active,
+            "title": null,
             "image_url": "https://example.com/ad7.jpg",
             "target_url": "https://example.com/click7",
+            "media": null,
         }])
     };
     assert_eq!(test.adctl(&["ads", "list", "--json"]).await.json(), ad(false));
@@ -41,8 +43,7 @@ async fn an_ad_is_added_listed_and_switched_off_and_on() {
     assert_eq!(test.adctl(&["ads", "list", "--json"]).await.json(), ad(true));
     let list = test.adctl(&["ads", "list"]).await;
     let words: Vec<_> = list.success().split_whitespace().collect();
-    let expected =
-        "AD ACTIVE IMAGE TARGET 7 yes https://example.com/ad7.jpg https://example.com/click7";
+    let expected = "AD ACTIVE TITLE IMAGE TARGET VIDEO 7 yes https://example.com/ad7.jpg https://example.com/click7";
     assert_eq!(words.join(" "), expected);
 }
 
@@ -74,6 +75,95 @@ async fn a_file_with_a_wrong_line_adds_nothing() {
         ("3,https://example.com/3", "line 4: 2 columns, but the header has 3"),
     ] {
         let ads = file(&format!("{FILE}{line}\n"));
+        let said = test.adctl(&["ads", "add", "--file", ads.to_str().expect("UTF-8")]).await;
+        assert!(said.failure().contains(problem), "{said:?}");
+    }
+    assert_eq!(test.adctl(&["ads", "list", "--json"]).await.json(), json!([]));
+}
+
+/// A file whose ads 1 and 2 have a title, and ad 1 a video.
+const WITH_MEDIA: &str = "\
+    id,title,image_url,target_url,media_url,media_type,media_duration,media_size\n\
+    1,One & only,https://e.com/1.jpg,https://e.com/1,https://e.com/1.mp4,video/mp4,15s,640x360\n\
+    2,Two,https://e.com/2.jpg,https://e.com/2,,,,\n";
+
+#[tokio::test]
+async fn an_ad_that_is_there_gets_a_title_and_a_video_where_it_is_asked_for() {
+    let test = migrated("adsUpdate").await;
+    let (plain, full) = (file(FILE), file(WITH_MEDIA));
+    let add = async |path: &std::path::Path, flags: &[&str]| {
+        let path = path.to_str().expect("UTF-8").to_owned();
+        let said = test.adctl(&[&["ads", "add", "--file", &path], flags].concat()).await;
+        said.success().to_owned()
+    };
+    assert_eq!(add(&plain, &[]).await, "2 added, 0 already there");
+    test.adctl(&["ads", "deactivate", "2"]).await.success();
+
+    assert_eq!(add(&full, &[]).await, "0 added, 2 already there");
+    let untouched = test.adctl(&["ads", "list", "--json"]).await.json();
+    assert_eq!((&untouched[0]["title"], &untouched[0]["media"]), (&json!(null), &json!(null)));
+
+    assert_eq!(add(&full, &["--update"]).await, "2 added or updated");
+    let expected = json!([
+        {
+            "id": 1,
+            "active": true,
+            "title": "One & only",
+            "image_url": "https://e.com/1.jpg",
+            "target_url": "https://e.com/1",
+            "media": {
+                "url": "https://e.com/1.mp4",
+                "type": "video/mp4",
+                "duration_ms": 15_000,
+                "width": 640,
+                "height": 360,
+            },
+        },
+        {
+            "id": 2,
+            "active": false,
+            "title": "Two",
+            "image_url": "https://e.com/2.jpg",
+            "target_url": "https://e.com/2",
+            "media": null,
+        },
+    ]);
+    assert_eq!(test.adctl(&["ads", "list", "--json"]).await.json(), expected);
+}
+
+#[tokio::test]
+async fn an_ad_with_a_video_is_added_by_flags() {
+    let test = migrated("adsFlags").await;
+    let urls = ["--image-url", "https://e.com/9.jpg", "--target-url", "https://e.com/9"];
+    let media = ["--media-url", "https://e.com/9.mp4", "--media-type", "video/mp4"];
+    let length = ["--media-duration", "14s500ms", "--media-size", "1280x720"];
+    let add = async |flags: &[&[&str]]| {
+        test.adctl(&[&["ads", "add", "--id", "9"], &urls[..], &flags.concat()].concat()).await
+    };
+
+    let half = add(&[&media]).await;
+    assert_eq!(half.code, Some(2));
+    assert!(half.err.contains("--media-duration"), "{half:?}");
+    assert_eq!(
+        add(&[&media, &length, &["--title", "Nine"]]).await.success(),
+        "1 added, 0 already there"
+    );
+
+    let ad = &test.adctl(&["ads", "list", "--json"]).await.json()[0];
+    assert_eq!((&ad["title"], &ad["media"]["duration_ms"]), (&json!("Nine"), &json!(14_500)));
+}
+
+#[tokio::test]
+async fn a_file_with_half_a_video_adds_nothing() {
+    let test = migrated("halfVideo").await;
+    for (video, problem) in [
+        ("https://e.com/3.mp4,video/mp4,15s,", "line 4: media_size \"\""),
+        (",video/mp4,15s,640x360", "line 4: media_url \"\""),
+        ("https://e.com/3.mp4,mp4,15s,640x360", "line 4: media_type \"mp4\""),
+        ("https://e.com/3.mp4,video/mp4,15,640x360", "line 4: media_duration \"15\""),
+    ] {
+        let line = format!("3,Three,https://e.com/3.jpg,https://e.com/3,{video}");
+        let ads = file(&format!("{WITH_MEDIA}{line}\n"));
         let said = test.adctl(&["ads", "add", "--file", ads.to_str().expect("UTF-8")]).await;
         assert!(said.failure().contains(problem), "{said:?}");
     }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use proto_schemas::{AdId, DedupKey, DedupTime, EventId, Kind, dedup::Identity};
+use proto_schemas::{AdId, DedupKey, DedupSecret, DedupTime, EventId, Kind, dedup::Identity};
 use serde_json::{Value, json};
 
 use crate::harness::{Running, Said, Test, event, next_line, record};
@@ -41,14 +41,18 @@ async fn the_python_reader_prints_every_click_once() {
 #[tokio::test]
 async fn the_dedup_key_is_computed_as_the_document_shows() {
     let document = std::fs::read_to_string(repository().join("docs/KAFKA.md")).expect("there");
-    let program = document
+    // The second block, of keyed ones, goes on from the first.
+    let blocks: Vec<_> = document
         .split("```python\n")
+        .skip(1)
         .filter_map(|rest| rest.split("```").next())
-        .find(|block| block.contains("hashlib"))
-        .expect("the document shows the computation");
+        .filter(|block| block.contains("assert"))
+        .collect();
+    assert_eq!(blocks.len(), 2, "the document shows both computations");
+    let program = blocks.concat();
 
     // The document's own assertions are what is run here,
-    let said = Said::of(Test::new("docs").command("python3").args(["-c", program])).await;
+    let said = Said::of(Test::new("docs").command("python3").args(["-c", &program])).await;
 
     assert_eq!(said.success(), "");
     // and that they are the truth is what Rust says.
@@ -57,19 +61,25 @@ async fn the_dedup_key_is_computed_as_the_document_shows() {
     }
 }
 
-/// The keys of the four events of the document.
-fn vectors() -> [DedupKey; 4] {
+/// The keys of the events of the document.
+fn vectors() -> [DedupKey; 7] {
     let id = EventId::new("01J9ZQ-retry_1").expect("valid");
     let at = DedupTime::from_millis(1_744_736_100_000).expect("in range");
     let long_ago = DedupTime::from_millis(0).expect("in range");
     let one = AdId::new(1).expect("in range");
     let last = AdId::new(AdId::MAX).expect("in range");
     let address = |text: &str| Identity::Address(text.parse().expect("an address"));
+    let secret = DedupSecret::new(b"an example of 32 bytes, no more.").expect("long enough");
+    let keyed =
+        |kind, text, time| DedupKey::compute_keyed(&secret, kind, one, &address(text), time);
     [
         DedupKey::compute(Kind::Click, one, &address("192.168.1.100"), at),
         DedupKey::compute(Kind::Impression, one, &address("192.168.1.100"), at),
         DedupKey::compute(Kind::Click, last, &address("2001:db8::1"), long_ago),
         DedupKey::compute(Kind::Click, one, &Identity::EventId(&id), at),
+        keyed(Kind::Click, "192.168.1.100", at),
+        keyed(Kind::Impression, "192.168.1.100", at),
+        keyed(Kind::Click, "2001:db8::1", long_ago),
     ]
 }
 

@@ -7,6 +7,7 @@ mod data_team;
 mod dead;
 mod harness;
 mod ingest_stub;
+mod link;
 mod migrate;
 mod rebuild;
 mod replay;

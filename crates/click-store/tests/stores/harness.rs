@@ -228,8 +228,10 @@ pub(crate) fn clicks(ad: u64, numbers: std::ops::Range<u32>) -> Vec<AdEvent> {
 pub(crate) fn registered(id: u64) -> Ad {
     Ad {
         id: ad_id(id),
+        title: None,
         image_url: format!("https://ads.example/{id}.jpg"),
         target_url: format!("https://ads.example/go/{id}"),
+        media: None,
         active: true,
     }
 }

@@ -1,8 +1,8 @@
 //! The schema itself, and the rows that a partition starts with.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
-use click_store::{StoreError, TopicPartition, ads, migrations, offsets, totals};
+use click_store::{Ad, Media, StoreError, TopicPartition, ads, migrations, offsets, totals};
 use futures::future::join_all;
 use proto_schemas::Kind;
 
@@ -155,9 +155,42 @@ async fn registering_an_ad_again_leaves_it_as_it_is() {
 }
 
 #[tokio::test]
+async fn an_ad_keeps_its_title_and_its_video() {
+    let stores = Stores::new("media").await;
+    let media = Media {
+        url: "https://ads.example/9.mp4?a=1&b=2".to_owned(),
+        media_type: "video/mp4".to_owned(),
+        duration: Duration::from_millis(30_040),
+        width: 1280,
+        height: 720,
+    };
+    let plain = Ad { active: false, ..crate::harness::registered(9) };
+    let full = Ad { title: Some("Nine".to_owned()), media: Some(media), ..plain.clone() };
+    let find = async || ads::find(&stores.pool, plain.id).await.unwrap();
+    assert_eq!(find().await, None);
+
+    assert_eq!(ads::add(&stores.pool, std::slice::from_ref(&plain)).await.unwrap(), 1);
+    assert_eq!(find().await.as_ref(), Some(&plain));
+
+    let active = Ad { active: true, ..full.clone() };
+    assert_eq!(ads::add_or_update(&stores.pool, &[active]).await.unwrap(), 1);
+    assert_eq!(find().await, Some(full), "whether it is active stays as it was");
+}
+
+#[tokio::test]
+async fn half_a_video_is_refused() {
+    let stores = Stores::new("halfmedia").await;
+
+    let half = "UPDATE ads SET media_url = 'https://ads.example/1.mp4'";
+    let error = stores.pool.get().await.unwrap().execute(half, &[]).await.unwrap_err();
+
+    assert_eq!(error.code().unwrap().code(), "23514");
+}
+
+#[tokio::test]
 async fn a_pool_for_reading_refuses_to_write_and_ends_what_takes_too_long() {
     let stores = Stores::new("readonly").await;
-    let limit = std::time::Duration::from_millis(50);
+    let limit = Duration::from_millis(50);
     let reader = click_store::read_only_pool(&stores.url, "tests", 1, limit).unwrap();
     assert_eq!(ads::list(&reader).await.unwrap().len(), 3);
 

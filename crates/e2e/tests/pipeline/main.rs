@@ -1,11 +1,15 @@
 //! The pipeline end to end: the three services as processes, on real Kafka, Postgres and Redis.
 
 mod analytics_errors;
+mod contracts;
 mod counting;
 mod crashes;
+mod door;
 mod ingest_errors;
 mod limits;
 mod metrics;
+mod players;
+mod privacy;
 mod redis_outages;
 mod replay;
 mod settings;

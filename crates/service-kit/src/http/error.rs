@@ -33,14 +33,18 @@ pub fn error_response(
     let mut response = (status, Json(body)).into_response();
     let headers = response.headers_mut();
     if let Some(wait) = retry_after {
-        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-        headers.insert(header::RETRY_AFTER, seconds.max(1).into());
+        headers.insert(header::RETRY_AFTER, whole_seconds(wait).into());
     }
     if matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE) {
         // The rest of the body was not read, so the connection cannot carry another request.
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+/// A wait in whole seconds, rounded up, at least one.
+pub fn whole_seconds(wait: Duration) -> u64 {
+    (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
 }
 
 /// Gives `router` the 404 and the 405 of the common shape; the 405 keeps its `Allow` header.
@@ -54,7 +58,7 @@ async fn not_found() -> Response {
     error_response(StatusCode::NOT_FOUND, "not_found", "There is no such route.", None, None)
 }
 
-async fn method_not_allowed() -> Response {
+pub(crate) async fn method_not_allowed() -> Response {
     let message = "This route does not have that method; see the Allow header.";
     error_response(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message, None, None)
 }

@@ -1,9 +1,25 @@
 //! The HTTP side of a service: its server, its errors and the reading of bodies.
 
+mod address;
 mod body;
+mod connection;
+mod cors;
+mod crowd;
 mod error;
+mod limits;
+mod load;
+mod metrics;
+mod pace;
 mod server;
+mod unpack;
 
+pub use address::AddressKey;
 pub use body::{BodyError, read_body};
-pub use error::{ErrorBody, error_response, with_fallbacks};
-pub use server::{ServerLimits, listen, serve};
+pub use cors::{Origins, cross_origin};
+pub(crate) use error::method_not_allowed;
+pub use error::{ErrorBody, error_response, whole_seconds, with_fallbacks};
+pub use limits::ServerLimits;
+pub use load::Load;
+pub use metrics::ServerMetrics;
+pub use server::{listen, serve};
+pub use unpack::CONTENT_CODINGS;

@@ -1,10 +1,12 @@
 //! Settings that several services share, so that name, default and meaning stand once.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Settings, Vars};
+use super::{Bytes, Cidrs, Settings, Vars};
+use crate::http::{Origins, ServerLimits};
 use crate::telemetry::{LogFilter, LogFormat};
 
 /// Where Kafka is.
@@ -131,6 +133,26 @@ pub fn max_event_age(vars: &mut Vars) -> Duration {
     vars.or("MAX_EVENT_AGE", "7d", "How old an event may be and still count")
 }
 
+/// Reads `CORS_ORIGINS`: whose pages may call a public API. Defaults to `*`.
+pub fn cors_origins(vars: &mut Vars) -> Origins {
+    vars.or(
+        "CORS_ORIGINS",
+        "*",
+        "Origins whose pages may call the APIs, with credentials; `*` is all, without credentials",
+    )
+}
+
+/// Reads `TRUSTED_PROXIES`: networks of the load balancers. Empty by default.
+///
+/// What they say in `X-Forwarded-For` is believed, and they may have any number of connections.
+pub fn trusted_proxies(vars: &mut Vars) -> Cidrs {
+    vars.or(
+        "TRUSTED_PROXIES",
+        "",
+        "Networks of the load balancers, whose X-Forwarded-For and many connections are accepted",
+    )
+}
+
 /// How the service logs.
 #[derive(Clone, Debug)]
 pub struct Logs {
@@ -209,6 +231,136 @@ impl PublicShutdown {
     /// take `rest`.
     pub fn grace(&self, rest: Duration) -> Duration {
         self.timeout.saturating_sub(self.delay).saturating_sub(rest)
+    }
+}
+
+/// What clients may use of a public port. Its settings have the service's own prefix, see
+/// [`public_port!`](crate::public_port!).
+#[derive(Clone, Copy, Debug)]
+pub struct PublicPort {
+    /// `…_HEADER_TIMEOUT`: how long the head of a request may take. Defaults to `10s`; a client that
+    /// is slower is cut off.
+    pub header_timeout: Duration,
+    /// `…_IDLE_TIMEOUT`: how long a client may leave its connection idle. Defaults to `75s`.
+    ///
+    /// Must be longer than the load balancer keeps idle connections (60 s is common), or some of its
+    /// requests meet a connection that was just closed.
+    pub idle_timeout: Duration,
+    /// `…_MAX_CONNECTIONS`: how many connections are served at once. Defaults to 10,000.
+    ///
+    /// Beyond it those that have been idle for longest are closed. Each is an open file: see
+    /// [`open_files`](crate::open_files).
+    pub max_connections: NonZeroUsize,
+    /// `…_MAX_CONNECTIONS_PER_ADDRESS`: how many of them one address (IPv6: one /64) may have.
+    /// Defaults to 1,000: mobile carriers put very many viewers behind one address.
+    pub max_connections_per_address: NonZeroUsize,
+    /// `…_MAX_REQUESTS_IN_FLIGHT`: how many requests are answered at once. Defaults to 5,000; more
+    /// get 503 before their body is read.
+    pub max_in_flight: NonZeroUsize,
+    /// `…_MAX_HEADERS`: how many headers a request may have. Defaults to 100.
+    pub max_headers: NonZeroUsize,
+    /// `…_MAX_HEAD_BYTES`: how long a request's head may be. Defaults to `32KiB`.
+    pub max_head_bytes: Bytes,
+}
+
+/// The names of the settings of a [`PublicPort`]. Made by [`public_port!`](crate::public_port!).
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug)]
+pub struct PublicPortNames {
+    pub header_timeout: &'static str,
+    pub idle_timeout: &'static str,
+    pub max_connections: &'static str,
+    pub max_connections_per_address: &'static str,
+    pub max_in_flight: &'static str,
+    pub max_headers: &'static str,
+    pub max_head_bytes: &'static str,
+}
+
+/// Reads the [`PublicPort`] of the service whose settings begin with this prefix.
+#[macro_export]
+macro_rules! public_port {
+    ($vars:expr, $prefix:literal) => {
+        $crate::settings::groups::PublicPort::read(
+            $vars,
+            $crate::settings::groups::PublicPortNames {
+                header_timeout: concat!($prefix, "_HEADER_TIMEOUT"),
+                idle_timeout: concat!($prefix, "_IDLE_TIMEOUT"),
+                max_connections: concat!($prefix, "_MAX_CONNECTIONS"),
+                max_connections_per_address: concat!($prefix, "_MAX_CONNECTIONS_PER_ADDRESS"),
+                max_in_flight: concat!($prefix, "_MAX_REQUESTS_IN_FLIGHT"),
+                max_headers: concat!($prefix, "_MAX_HEADERS"),
+                max_head_bytes: concat!($prefix, "_MAX_HEAD_BYTES"),
+            },
+        )
+    };
+}
+
+impl PublicPort {
+    #[doc(hidden)]
+    pub fn read(vars: &mut Vars, names: PublicPortNames) -> Self {
+        let port = Self {
+            header_timeout: vars.or(
+                names.header_timeout,
+                "10s",
+                "How long a client may take to send a request's head, from its first byte on",
+            ),
+            idle_timeout: vars.or(
+                names.idle_timeout,
+                "75s",
+                "How long a client may leave its connection idle; longer than the load balancer does",
+            ),
+            max_connections: vars.or(
+                names.max_connections,
+                "10000",
+                "How many connections are served at once; beyond, the longest idle ones are closed",
+            ),
+            max_connections_per_address: vars.or(
+                names.max_connections_per_address,
+                "1000",
+                "How many of them one address (IPv6: one /64) may have",
+            ),
+            max_in_flight: vars.or(
+                names.max_in_flight,
+                "5000",
+                "How many requests are answered at once; more get 503 unread",
+            ),
+            max_headers: vars.or(names.max_headers, "100", "How many headers a request may have"),
+            max_head_bytes: vars.or(
+                names.max_head_bytes,
+                "32KiB",
+                "How long a request's head may be: its first line and all its headers",
+            ),
+        };
+        let positive = |it: Duration| it >= Duration::from_millis(1);
+        vars.check(names.header_timeout, positive(port.header_timeout), "must be at least 1ms");
+        vars.check(names.idle_timeout, positive(port.idle_timeout), "must be at least 1ms");
+        vars.check(
+            names.max_head_bytes,
+            (Bytes(8 * 1024)..=Bytes(1024 * 1024)).contains(&port.max_head_bytes),
+            "must be from 8KiB to 1MiB",
+        );
+        vars.check(names.max_headers, port.max_headers.get() <= 10_000, "must be at most 10000");
+        port
+    }
+
+    /// The limits of a server that serves at most `max_connections` at once, and stops within
+    /// `shutdown_grace`. The cap per address is not for `many_connections`.
+    pub fn limits(
+        &self,
+        max_connections: usize,
+        many_connections: Cidrs,
+        shutdown_grace: Duration,
+    ) -> ServerLimits {
+        ServerLimits {
+            header_timeout: self.header_timeout,
+            idle_timeout: self.idle_timeout,
+            max_connections,
+            max_connections_per_address: self.max_connections_per_address.get(),
+            many_connections,
+            max_headers: self.max_headers.get(),
+            max_head_bytes: self.max_head_bytes.as_usize(),
+            shutdown_grace,
+        }
     }
 }
 

@@ -52,6 +52,12 @@ impl Cidrs {
         self.0.iter().any(|network| network.contains(&address))
     }
 
+    /// Returns a list that holds what either of the two holds.
+    #[must_use]
+    pub fn and(&self, others: &Self) -> Self {
+        Self(self.0.iter().chain(&others.0).copied().collect())
+    }
+
     /// Tells whether the list holds no network.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -14,7 +14,7 @@ pub(super) fn text(plans: &Plans, addresses: &Addresses, folder: &Path) -> Strin
 Everything is up. Ctrl-C stops it; the data stays for the next `make run`.
 
   {:<16}{ingest}   POST /ads/click, POST /ads/impression
-  {:<16}{analytics}   GET /ads, GET /ads/analytics
+  {:<16}{analytics}   GET /ads, GET /ads/analytics, GET /ads/1/vast.xml
 ",
         "ingest", "analytics",
     );
@@ -36,6 +36,7 @@ Everything is up. Ctrl-C stops it; the data stays for the next `make run`.
 Try:
   curl -s {analytics}/ads
   curl -s {analytics}/ads/analytics
+  curl -s {analytics}/ads/1/vast.xml
   curl -s {ingest}/ads/click -H 'content-type: application/json' \\
        -d \"{{\\\"ad_id\\\":1,\\\"timestamp\\\":\\\"$(date -u +%FT%TZ)\\\"}}\"
 ",

@@ -104,15 +104,18 @@ impl Settings for LocalSettings {
     fn read(vars: &mut Vars) -> Self {
         let mut text = |name, default, help| (name, vars.or::<String>(name, default, help));
         let loopback = "127.0.0.0/8,::1/128";
-        let texts = vec![
+        let mut texts = vec![
             text("LOG_FORMAT", "text", "For people to read"),
             // The sample is of 2019.
             text("MAX_EVENT_AGE", "10y", "How old an event may be and still count"),
             text("TRUSTED_PROXIES", loopback, "Whose X-Forwarded-For counts"),
             text("TRUSTED_SENDERS", loopback, "Who may post for others"),
         ];
+        let ingest = vars.or("INGEST_LISTEN", "127.0.0.1:8081", "Public API");
+        let public: Option<String> = vars.optional("PUBLIC_INGEST_URL", "Where players send to");
+        texts.push(("PUBLIC_INGEST_URL", public.unwrap_or_else(|| url(ingest))));
         Self {
-            ingest: vars.or("INGEST_LISTEN", "127.0.0.1:8081", "Public API"),
+            ingest,
             ingest_admin: vars.or("INGEST_ADMIN_LISTEN", "127.0.0.1:9081", "Health and metrics"),
             analytics: vars.or("ANALYTICS_LISTEN", "127.0.0.1:8082", "Public API"),
             analytics_admin: vars.or(

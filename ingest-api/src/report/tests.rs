@@ -1,12 +1,12 @@
-//! What is read from a body, and what is refused.
+//! What is read from a JSON object, and what is refused.
 
 use super::*;
 
 const FULL: &str = r#"{"ad_id":1,"timestamp":"2025-04-15T16:55:00Z","ip":"192.168.1.100",
     "playback_time":12.5,"event_id":"e-1"}"#;
 
-fn parse(body: &str) -> Result<Post, Invalid> {
-    Post::parse(body.as_bytes())
+fn parse(body: &str) -> Result<Report, Invalid> {
+    Report::from_json(body.as_bytes())
 }
 
 /// The code and the field for a body that has `more` beside what is required.
@@ -15,33 +15,33 @@ fn refusal(more: &str) -> (&'static str, Option<&'static str>) {
     parse(&body).expect_err(more).code_and_field()
 }
 
-fn with(more: &str) -> Post {
+fn with(more: &str) -> Report {
     parse(&format!(r#"{{"ad_id":1,"timestamp":"2025-04-15T16:55:00Z",{more}}}"#)).expect(more)
 }
 
 #[test]
 fn every_field_is_read() {
-    let post = parse(FULL).expect("valid");
+    let report = parse(FULL).expect("valid");
 
-    assert_eq!(post.ad_id.get(), 1);
-    assert_eq!(post.occurred_at_us, 1_744_736_100_000_000);
-    assert_eq!(post.ip.map(|it| it.to_string()).as_deref(), Some("192.168.1.100"));
-    assert_eq!(post.playback_ms, Some(12_500));
-    assert_eq!(post.event_id.as_ref().map(EventId::as_str), Some("e-1"));
+    assert_eq!(report.ad_id.get(), 1);
+    assert_eq!(report.occurred_at_us, Some(1_744_736_100_000_000));
+    assert_eq!(report.ip.map(|it| it.to_string()).as_deref(), Some("192.168.1.100"));
+    assert_eq!(report.playback_ms, Some(12_500));
+    assert_eq!(report.event_id.as_ref().map(EventId::as_str), Some("e-1"));
 }
 
 #[test]
 fn the_names_of_the_go_structs_are_read_too() {
-    let post = with(r#""ip_address":"192.168.1.100","video_playback_time":12"#);
+    let report = with(r#""ip_address":"192.168.1.100","video_playback_time":12"#);
 
-    assert_eq!(post.ip.map(|it| it.to_string()).as_deref(), Some("192.168.1.100"));
-    assert_eq!(post.playback_ms, Some(12_000));
+    assert_eq!(report.ip.map(|it| it.to_string()).as_deref(), Some("192.168.1.100"));
+    assert_eq!(report.playback_ms, Some(12_000));
 }
 
 #[test]
 fn two_names_of_one_thing_must_say_the_same() {
-    let post = with(r#""ip":"::ffff:192.0.2.1","ip_address":"192.0.2.1""#);
-    assert_eq!(post.ip.map(|it| it.to_string()).as_deref(), Some("192.0.2.1"));
+    let report = with(r#""ip":"::ffff:192.0.2.1","ip_address":"192.0.2.1""#);
+    assert_eq!(report.ip.map(|it| it.to_string()).as_deref(), Some("192.0.2.1"));
     assert_eq!(with(r#""playback_time":12,"video_playback_time":1.2e1"#).playback_ms, Some(12_000));
     assert_eq!(with(r#""playback_time":null,"video_playback_time":1"#).playback_ms, Some(1000));
 
@@ -111,7 +111,7 @@ fn what_is_not_a_json_object_is_refused() {
         (b"null", Invalid::NotAnObject),
         (b"{", Invalid::NotJson { line: 1, column: 1 }),
     ] {
-        assert_eq!(Post::parse(body), Err(expected), "{}", body.escape_ascii());
+        assert_eq!(Report::from_json(body), Err(expected), "{}", body.escape_ascii());
     }
     for body in ["ad_id=1", "{\"ad_id\":1,}", "{'ad_id':1}", "{\"ad_id\":01}", "{} {}", "NaN"] {
         let code = parse(body).expect_err(body).code_and_field();
@@ -160,8 +160,8 @@ mod time_limits {
         let now = Timestamp::from_micros(1_744_736_100_000_000).expect("in range");
         let code = |text: &str| {
             let body = format!(r#"{{"ad_id":1,"timestamp":"{text}"}}"#);
-            let post = parse(&body).expect("valid");
-            post.occurred_at(now, &wide).map_err(|refused| refused.code_and_field().0)
+            let report = parse(&body).expect("valid");
+            report.occurred_at(now, &wide).map_err(|refused| refused.code_and_field().0)
         };
 
         assert_eq!(code("1969-12-31T23:59:59Z"), Err("timestamp_too_old"));

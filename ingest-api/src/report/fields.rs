@@ -1,4 +1,4 @@
-//! What each field of a request must look like, from its JSON text to a type that is proof.
+//! What each field of an event must look like, from its text to a type that is proof.
 
 use std::net::IpAddr;
 
@@ -6,23 +6,29 @@ use proto_schemas::{AdId, EventId, MAX_PLAYBACK_MS};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// What an ad id must be.
-pub(crate) const AD_ID: &str = "an integer from 1 to 9007199254740991, written in digits only";
+pub(super) const AD_ID: &str = "an integer from 1 to 9007199254740991, written in digits only";
 /// What a timestamp must be.
-pub(crate) const TIMESTAMP: &str = "an RFC 3339 timestamp such as \"2025-04-15T16:55:00Z\"";
+pub(super) const TIMESTAMP: &str = "an RFC 3339 timestamp such as \"2025-04-15T16:55:00Z\"";
 /// What an address must be.
-pub(crate) const ADDRESS: &str = "an IPv4 or IPv6 address such as \"192.0.2.1\"";
+pub(super) const ADDRESS: &str = "an IPv4 or IPv6 address such as \"192.0.2.1\"";
 /// What a playback position must be.
-pub(crate) const PLAYBACK: &str = "a number of seconds from 0 to 86400";
+pub(super) const PLAYBACK: &str = "a number of seconds from 0 to 86400";
 /// What an event id must be.
-pub(crate) const EVENT_ID: &str = "1 to 64 visible ASCII characters";
+pub(super) const EVENT_ID: &str = "1 to 64 visible ASCII characters";
+
+/// What a type must be.
+pub(super) const KIND: &str = "\"click\" or \"impression\"";
+
+/// An exponent beyond what the digits of any body could make up for.
+const FAR: i64 = 1_000_000_000;
 
 /// Reads an integer that is written as one.
 ///
 /// `1.0` and `1e3` are refused although they are whole: who writes ids like that keeps them in
 /// floating point, and finds out at the first id instead of at the first one above 2^53.
-pub(crate) fn ad_id(json: &str) -> Option<AdId> {
-    let digits = json.bytes().all(|byte| byte.is_ascii_digit());
-    digits.then(|| json.parse().ok()).flatten().and_then(AdId::new)
+pub(super) fn ad_id(number: &str) -> Option<AdId> {
+    let digits = number.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| number.parse().ok()).flatten().and_then(AdId::new)
 }
 
 /// Reads a moment, in microseconds since 1970; what is finer is cut off. It can lie outside the
@@ -30,33 +36,32 @@ pub(crate) fn ad_id(json: &str) -> Option<AdId> {
 ///
 /// A leap second (23:59:60 UTC at the end of a month) is taken for the microsecond before it
 /// ends, as no clock here has it.
-pub(crate) fn timestamp(json: &str) -> Option<i64> {
-    let text = text(json)?;
+pub(super) fn timestamp(text: &str) -> Option<i64> {
     // The parser would take any character for the T.
     if !matches!(text.as_bytes().get(10), Some(b'T' | b't')) {
         return None;
     }
-    let moment = OffsetDateTime::parse(&text, &Rfc3339).ok()?;
+    let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;
     i64::try_from(moment.unix_timestamp_nanos().div_euclid(1000)).ok()
 }
 
 /// Reads an address. An IPv4 one in IPv6 form comes out as IPv4.
-pub(crate) fn address(json: &str) -> Option<IpAddr> {
-    text(json)?.parse().ok().map(|it: IpAddr| it.to_canonical())
+pub(super) fn address(text: &str) -> Option<IpAddr> {
+    text.parse().ok().map(|it: IpAddr| it.to_canonical())
 }
 
 /// Reads a position of up to one day, as milliseconds: to the nearest one, halves up.
 ///
 /// The decimal text is read as it stands, so that what comes out does not depend on how a binary
 /// fraction happens to lie.
-pub(crate) fn playback_ms(json: &str) -> Option<u32> {
-    let (significand, exponent) = match json.split_once(['e', 'E']) {
-        // Out of reach of 4 KiB of digits either way, so the sign is all that counts.
+pub(super) fn playback_ms(number: &str) -> Option<u32> {
+    let (significand, exponent) = match number.split_once(['e', 'E']) {
+        // Out of reach of any body's digits either way, so the sign is all that counts.
         Some((significand, exponent)) => (
             significand,
-            exponent.parse().unwrap_or(if exponent.starts_with('-') { -10_000 } else { 10_000 }),
+            exponent.parse().unwrap_or(if exponent.starts_with('-') { -FAR } else { FAR }),
         ),
-        None => (json, 0_i64),
+        None => (number, 0_i64),
     };
     let (negative, significand) = match significand.strip_prefix('-') {
         Some(rest) => (true, rest),
@@ -80,8 +85,8 @@ pub(crate) fn playback_ms(json: &str) -> Option<u32> {
 }
 
 /// Reads an event id.
-pub(crate) fn event_id(json: &str) -> Option<EventId> {
-    EventId::new(text(json)?).ok()
+pub(super) fn event_id(text: &str) -> Option<EventId> {
+    EventId::new(text).ok()
 }
 
 /// Rounds 0.`digits` × 10^`point` to a whole number that is at most a day. The first digit is not 0.
@@ -99,10 +104,6 @@ fn rounded(digits: &str, point: i64) -> Option<u32> {
         return None;
     }
     Some(whole + u32::from(rest.as_bytes().first().is_some_and(|&digit| digit >= b'5')))
-}
-
-fn text(json: &str) -> Option<String> {
-    serde_json::from_str(json).ok()
 }
 
 #[cfg(test)]
@@ -132,34 +133,30 @@ mod tests {
         }
     }
 
-    fn micros(text: &str) -> Option<i64> {
-        timestamp(&format!("\"{text}\""))
-    }
-
     #[test]
     fn a_timestamp_is_rfc_3339_with_any_offset() {
         let expected = Some(1_744_736_100_000_000);
 
-        assert_eq!(micros("2025-04-15T16:55:00Z"), expected);
-        assert_eq!(micros("2025-04-15t16:55:00z"), expected);
-        assert_eq!(micros("2025-04-15T18:55:00+02:00"), expected);
-        assert_eq!(micros("2025-04-15T11:25:00-05:30"), expected);
-        assert_eq!(micros("2025-04-15T16:55:00-00:00"), expected);
-        assert_eq!(micros("2025-04-15T16:55:00.000000000000Z"), expected);
+        assert_eq!(timestamp("2025-04-15T16:55:00Z"), expected);
+        assert_eq!(timestamp("2025-04-15t16:55:00z"), expected);
+        assert_eq!(timestamp("2025-04-15T18:55:00+02:00"), expected);
+        assert_eq!(timestamp("2025-04-15T11:25:00-05:30"), expected);
+        assert_eq!(timestamp("2025-04-15T16:55:00-00:00"), expected);
+        assert_eq!(timestamp("2025-04-15T16:55:00.000000000000Z"), expected);
     }
 
     #[test]
     fn a_timestamp_is_kept_to_the_microsecond() {
-        assert_eq!(micros("1970-01-01T00:00:00.0000019Z"), Some(1));
-        assert_eq!(micros("1970-01-01T00:00:01.25Z"), Some(1_250_000));
-        assert_eq!(micros("1969-12-31T23:59:59.9999999Z"), Some(-1));
+        assert_eq!(timestamp("1970-01-01T00:00:00.0000019Z"), Some(1));
+        assert_eq!(timestamp("1970-01-01T00:00:01.25Z"), Some(1_250_000));
+        assert_eq!(timestamp("1969-12-31T23:59:59.9999999Z"), Some(-1));
     }
 
     #[test]
     fn a_leap_second_is_the_end_of_the_second_before() {
-        assert_eq!(micros("2016-12-31T23:59:60Z"), Some(1_483_228_799_999_999));
-        assert_eq!(micros("2017-01-01T00:59:60+01:00"), Some(1_483_228_799_999_999));
-        assert_eq!(micros("2016-12-31T12:00:60Z"), None);
+        assert_eq!(timestamp("2016-12-31T23:59:60Z"), Some(1_483_228_799_999_999));
+        assert_eq!(timestamp("2017-01-01T00:59:60+01:00"), Some(1_483_228_799_999_999));
+        assert_eq!(timestamp("2016-12-31T12:00:60Z"), None);
     }
 
     #[test]
@@ -186,22 +183,28 @@ mod tests {
             "2025-04-15é16:55:00Z",
             "1744736100",
         ] {
-            assert_eq!(micros(bad), None, "{bad:?}");
+            assert_eq!(timestamp(bad), None, "{bad:?}");
         }
-        assert_eq!(timestamp("1744736100"), None, "a number is no timestamp");
     }
 
     #[test]
     fn an_address_is_ipv4_or_ipv6() {
-        let read = |text: &str| address(&format!("\"{text}\"")).map(|it| it.to_string());
+        let read = |text: &str| address(text).map(|it| it.to_string());
 
         assert_eq!(read("192.168.1.100").as_deref(), Some("192.168.1.100"));
         assert_eq!(read("::ffff:192.168.1.100").as_deref(), Some("192.168.1.100"));
         assert_eq!(read("2001:DB8:0::1").as_deref(), Some("2001:db8::1"));
-        for bad in ["", "localhost", "192.168.1", "192.168.1.100:80", "192.168.001.100", "[::1]"] {
+        for bad in [
+            "",
+            "localhost",
+            "192.168.1",
+            "192.168.1.100:80",
+            "192.168.001.100",
+            "[::1]",
+            "3232235876",
+        ] {
             assert_eq!(read(bad), None, "{bad:?}");
         }
-        assert_eq!(address("3232235876"), None, "a number is no address");
     }
 
     #[test]
@@ -267,8 +270,8 @@ mod tests {
 
     #[test]
     fn an_event_id_is_a_short_visible_text() {
-        assert_eq!(event_id("\"a-1\"").map(|it| it.as_str().to_owned()).as_deref(), Some("a-1"));
-        for bad in ["\"\"", "\"a b\"", "\"\\u00e9\"", "\"\\ud800\"", "7", "true"] {
+        assert_eq!(event_id("a-1").map(|it| it.as_str().to_owned()).as_deref(), Some("a-1"));
+        for bad in ["", "a b", "\u{e9}", "\t"] {
             assert_eq!(event_id(bad), None, "{bad}");
         }
     }

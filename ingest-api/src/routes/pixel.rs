@@ -1,0 +1,80 @@
+//! `GET /ads/impression.gif` and `GET /ads/click.gif`: one event as the query of an image's URL.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use axum::{
+    extract::{ConnectInfo, State},
+    http::{HeaderMap, HeaderName, Uri, header},
+    response::{IntoResponse, Response},
+};
+use proto_schemas::{AdEvent, Kind};
+
+use crate::{
+    api::{Caller, Ingest},
+    error::Refusal,
+    keeper::Kept,
+    report::{Parameters, Report},
+};
+
+/// One transparent pixel.
+const GIF: &[u8] = b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\0\0\0!\xf9\x04\x01\0\0\0\0,\0\0\0\0\x01\0\x01\0\0\x02\x02D\x01\0;";
+
+const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName =
+    HeaderName::from_static("cross-origin-resource-policy");
+
+/// The answer to an event that is kept. An image that a cache kept would be asked for only once, and a
+/// page that isolates itself shows no image of another origin unless told that it may.
+#[derive(Debug)]
+pub(crate) struct Pixel;
+
+impl IntoResponse for Pixel {
+    fn into_response(self) -> Response {
+        let headers = [
+            (header::CONTENT_TYPE, "image/gif"),
+            (header::CACHE_CONTROL, "no-store"),
+            (CROSS_ORIGIN_RESOURCE_POLICY, "cross-origin"),
+        ];
+        (headers, GIF).into_response()
+    }
+}
+
+/// Takes one click, and answers once it is kept.
+pub(crate) async fn click(
+    State(ingest): State<Arc<Ingest>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Pixel, Refusal> {
+    let kind = Kind::Click;
+    ingest.counted(kind, keep(&ingest, kind, peer, &uri, &headers)).await.map(|_| Pixel)
+}
+
+/// Takes one impression, and answers once it is kept.
+pub(crate) async fn impression(
+    State(ingest): State<Arc<Ingest>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Pixel, Refusal> {
+    let kind = Kind::Impression;
+    ingest.counted(kind, keep(&ingest, kind, peer, &uri, &headers)).await.map(|_| Pixel)
+}
+
+/// Answers HEAD, which whoever looks at a link sends, and which is no event.
+pub(crate) async fn look() -> Pixel {
+    Pixel
+}
+
+async fn keep(
+    ingest: &Ingest,
+    kind: Kind,
+    peer: SocketAddr,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<(AdEvent, Kept), Refusal> {
+    let client = ingest.trust.client(peer, headers);
+    ingest.admit(kind, client)?;
+    let parameters = Parameters::parse(uri.query().unwrap_or_default())?;
+    let report = Report::from_parameters(&parameters)?;
+    ingest.keep(kind, &Caller::new(client, headers), report).await
+}

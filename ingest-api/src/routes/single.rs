@@ -1,0 +1,72 @@
+//! `POST /ads/click` and `POST /ads/impression`: one event as a JSON object.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use axum::{
+    Json,
+    extract::{ConnectInfo, Request, State},
+};
+use proto_schemas::{AdEvent, Kind};
+use serde::Serialize;
+use service_kit::http::read_body;
+
+use super::media_type::{MediaType, OF_AN_EVENT};
+use crate::{
+    api::{Caller, Ingest},
+    error::Refusal,
+    keeper::Kept,
+    report::Report,
+};
+
+/// An event has some 200 bytes; the rest is for fields that we do not know.
+const MAX_BODY_BYTES: usize = 4096;
+
+/// What the player is told about an event that Kafka or the spool has.
+#[derive(Debug, Serialize)]
+pub(crate) struct Received {
+    message: &'static str,
+    /// The dedup key: a retry of the same event gets the same one.
+    click_id: String,
+}
+
+/// Takes one click, and answers once it is kept.
+pub(crate) async fn click(
+    State(ingest): State<Arc<Ingest>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request,
+) -> Result<Json<Received>, Refusal> {
+    let click = ingest.counted(Kind::Click, keep(&ingest, Kind::Click, peer, request)).await?;
+    Ok(received("Click received", &click))
+}
+
+/// Takes one impression, and answers once it is kept.
+pub(crate) async fn impression(
+    State(ingest): State<Arc<Ingest>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request,
+) -> Result<Json<Received>, Refusal> {
+    let kind = Kind::Impression;
+    let impression = ingest.counted(kind, keep(&ingest, kind, peer, request)).await?;
+    Ok(received("Impression received", &impression))
+}
+
+fn received(message: &'static str, event: &AdEvent) -> Json<Received> {
+    Json(Received { message, click_id: event.dedup_key.to_string() })
+}
+
+/// Admits, reads and checks a request, and returns its event once it is kept, and where.
+async fn keep(
+    ingest: &Ingest,
+    kind: Kind,
+    peer: SocketAddr,
+    request: Request,
+) -> Result<(AdEvent, Kept), Refusal> {
+    let (parts, body) = request.into_parts();
+    let client = ingest.trust.client(peer, &parts.headers);
+    ingest.admit(kind, client)?;
+    MediaType::of(&parts.headers, OF_AN_EVENT)?;
+
+    let body = read_body(&parts.headers, body, MAX_BODY_BYTES, ingest.body_timeout).await?;
+    let report = Report::from_json(&body)?;
+    ingest.keep(kind, &Caller::new(client, &parts.headers), report).await
+}
