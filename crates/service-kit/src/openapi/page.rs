@@ -216,7 +216,7 @@ fn required(required: bool) -> Markup {
     html! { @if required { " " span.quiet { "required" } } }
 }
 
-/// Paragraphs, each as [`line`].
+/// Paragraphs, each as [`line()`].
 fn prose(text: &str) -> Markup {
     html! {
         @for paragraph in text.split("\n\n").filter(|it| !it.is_empty()) { p { (line(paragraph)) } }
