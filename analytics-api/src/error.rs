@@ -2,10 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use axum::{
-    http::StatusCode,
-    response::{IntoResponse, Response},
-};
+use axum::response::{IntoResponse, Response};
 use click_store::StoreError;
 use service_kit::{
     http::error_response,
@@ -119,7 +116,6 @@ impl IntoResponse for NoVast {
 }
 
 fn respond(failure: Failure) -> Response {
-    let Failure { status, code, when, retry } = failure;
-    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    error_response(status, code, when, None, retry.then_some(RETRY_AFTER))
+    let Failure { code, when, retry, .. } = failure;
+    error_response(failure.status_code(), code, when, None, retry.then_some(RETRY_AFTER))
 }

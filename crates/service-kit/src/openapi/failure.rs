@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use axum::http::StatusCode;
 use serde_json::{Value, json};
 use utoipa::openapi::{
     AllOfBuilder, ContentBuilder, Header, HeaderBuilder, ObjectBuilder, OpenApi, Ref, RefOr,
@@ -27,6 +28,11 @@ impl Failure {
 
     pub const fn new(status: u16, code: &'static str, when: &'static str) -> Self {
         Self { status, code, when, retry: false }
+    }
+
+    /// The status as a type.
+    pub fn status_code(&self) -> StatusCode {
+        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
     /// The same, with a `Retry-After`.
