@@ -2,9 +2,12 @@
 
 use std::{net::SocketAddr, num::NonZeroUsize, time::Duration};
 
-use service_kit::settings::{
-    Settings, Vars,
-    groups::{Postgres, PublicShutdown, Redis},
+use service_kit::{
+    AdminPort,
+    settings::{
+        Settings, Vars,
+        groups::{Postgres, PublicShutdown, Redis},
+    },
 };
 
 /// Settings, checked and ready for use.
@@ -49,6 +52,12 @@ pub struct Config {
     pub max_connections: NonZeroUsize,
     /// `SHUTDOWN_DELAY` and `SHUTDOWN_TIMEOUT`: how stopping goes, and how long it may take.
     pub shutdown: PublicShutdown,
+}
+
+impl AdminPort for Config {
+    fn admin_listen(&self) -> SocketAddr {
+        self.admin_listen
+    }
 }
 
 impl Settings for Config {

@@ -8,9 +8,12 @@ use std::{
 };
 
 use proto_schemas::DedupWindow;
-use service_kit::settings::{
-    Bytes, Cidrs, Settings, Vars,
-    groups::{EventAge, Kafka, PublicShutdown},
+use service_kit::{
+    AdminPort,
+    settings::{
+        Bytes, Cidrs, Settings, Vars,
+        groups::{EventAge, Kafka, PublicShutdown},
+    },
 };
 
 use crate::spool::SYNC_WITHIN;
@@ -111,6 +114,12 @@ pub struct Limit {
     pub per_minute: NonZeroU32,
     /// How many it may make at once after it was silent.
     pub burst: NonZeroU32,
+}
+
+impl AdminPort for Config {
+    fn admin_listen(&self) -> SocketAddr {
+        self.admin_listen
+    }
 }
 
 impl Settings for Config {
