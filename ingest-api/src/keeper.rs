@@ -2,10 +2,11 @@
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use proto_schemas::AdEvent;
+use tokio::time::sleep;
 use tracing::{info, warn};
 
 use crate::{
@@ -56,6 +57,20 @@ impl Keeper {
         }
         spool.keep(event, traceparent).await?;
         Ok(Kept::Spool)
+    }
+
+    /// Waits until the spool is drained, for `limit` at most, and not for a Kafka that is away.
+    pub(crate) async fn drained(&self, limit: Duration) {
+        const POLL: Duration = Duration::from_millis(50);
+        let Some(spool) = &self.spool else { return };
+        let begun = Instant::now();
+        while spool.events() > 0 && !self.breaker.is_open() && begun.elapsed() < limit {
+            sleep(POLL).await;
+        }
+        let events = spool.events();
+        if events > 0 {
+            warn!(events, "events stay in the spool: they are sent once a process uses it again");
+        }
     }
 }
 
