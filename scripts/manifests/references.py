@@ -2,8 +2,7 @@
 
 
 def problems(objects: list, made_by_hand: set) -> list:
-    pods = {called(it): it["spec"]["template"] for it in objects
-            if it["kind"] in ("Deployment", "Job", "StatefulSet")}
+    pods = {called(it): pod_template(it) for it in objects if pod_template(it)}
     names = {called(it) for it in objects} | made_by_hand
     keys = {called(it): it.get("data", {}).keys() for it in objects
             if it["kind"] in ("ConfigMap", "Secret")}
@@ -52,6 +51,12 @@ def dangling(it: dict, names: set, pods: dict, services: dict) -> list:
         return [f"there is no Service {it['name']} with port {it['port']['name']}" for it in backends
                 if (it["name"], it["port"]["name"]) not in served]
     return []
+
+
+def pod_template(it: dict) -> dict | None:
+    """What pods an object makes."""
+    spec = it["spec"]["jobTemplate"]["spec"] if it["kind"] == "CronJob" else it.get("spec", {})
+    return spec["template"] if it["kind"] in ("CronJob", "Deployment", "Job", "StatefulSet") else None
 
 
 def called(it: dict) -> str:

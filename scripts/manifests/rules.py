@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from references import called, containers
+from references import called, containers, pod_template
 
 OURS = "video-ads/"
 DEFAULT_SHUTDOWN_TIMEOUT = "25s"
@@ -51,9 +51,9 @@ def of_objects(root: Path, objects: list) -> list:
     maps = {it["metadata"]["name"]: it.get("data", {}) for it in objects if it["kind"] == "ConfigMap"}
     found = []
     for it in objects:
-        if it["kind"] not in ("Deployment", "Job", "StatefulSet"):
+        if not pod_template(it):
             continue
-        pod = it["spec"]["template"]["spec"]
+        pod = pod_template(it)["spec"]
         for container in containers(pod):
             if OURS not in container["image"]:
                 continue
@@ -63,7 +63,7 @@ def of_objects(root: Path, objects: list) -> list:
                 told |= maps[source["configMapRef"]["name"]]
             told |= {variable["name"]: variable.get("value") for variable in container.get("env", [])}
             found += unknown(name, told, settings)
-            if it["kind"] != "Job":
+            if it["kind"] in ("Deployment", "StatefulSet"):
                 timeout = seconds(told.get("SHUTDOWN_TIMEOUT", DEFAULT_SHUTDOWN_TIMEOUT))
                 if pod["terminationGracePeriodSeconds"] <= timeout:
                     found.append(f"{name}: is killed before SHUTDOWN_TIMEOUT is over")
