@@ -7,7 +7,7 @@ FROM rust:1.95.0-bookworm AS chef
 ENV RUSTUP_TOOLCHAIN=1.95.0
 # The runtime has no zlib.
 ENV LIBZ_SYS_STATIC=1
-RUN cargo install --locked cargo-chef --version 0.1.78
+RUN cargo install --locked cargo-chef --version 0.1.77
 WORKDIR /src
 
 FROM chef AS plan
