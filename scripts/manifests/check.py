@@ -4,6 +4,7 @@ Prints every problem and exits with 1.
 """
 
 import argparse
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -25,17 +26,19 @@ OVERLAYS = {
 
 def main() -> int:
     arguments = argparse.ArgumentParser()
-    arguments.add_argument("--kustomize", required=True)
-    arguments.add_argument("--crds", required=True, type=Path)
+    arguments.add_argument("--tools", required=True, type=Path)
     arguments.add_argument("--write", action="store_true")
     arguments = arguments.parse_args()
 
     if arguments.write:
         generated.write(ROOT)
-    custom = schemas.custom(arguments.crds)
-    problems = rules.of_the_repository(ROOT) + generated.problems(ROOT)
+    tools = arguments.tools
+    compose = json.loads(run([tools / "bin/compose-go", "-format", "json", "docker-compose.yml"]))
+    problems = rules.of_the_repository(ROOT, compose) + generated.problems(ROOT)
+    custom = schemas.custom(tools / "crds")
     for name, made_by_hand in OVERLAYS.items():
-        objects = render(arguments.kustomize, ROOT / "k8s/overlays" / name)
+        built = run([tools / "bin/kustomize", "build", f"k8s/overlays/{name}"])
+        objects = [it for it in yaml.safe_load_all(built) if it]
         found = [
             *schemas.problems(objects, custom),
             *references.problems(objects, made_by_hand),
@@ -49,11 +52,11 @@ def main() -> int:
     return 1 if problems else 0
 
 
-def render(kustomize: str, overlay: Path) -> list:
-    run = subprocess.run([kustomize, "build", overlay], stdout=subprocess.PIPE)
-    if run.returncode != 0:
-        sys.exit(f"{overlay} cannot be built")
-    return [it for it in yaml.safe_load_all(run.stdout) if it]
+def run(command: list) -> bytes:
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE)
+    if done.returncode != 0:
+        sys.exit(f"\n{command[-1]} cannot be read")
+    return done.stdout
 
 
 if __name__ == "__main__":

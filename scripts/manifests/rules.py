@@ -11,7 +11,7 @@ OURS = "video-ads/"
 DEFAULT_SHUTDOWN_TIMEOUT = "25s"
 
 
-def of_the_repository(root: Path) -> list:
+def of_the_repository(root: Path, compose: dict) -> list:
     """Versions and names that stand in more than one file."""
     found = []
     dockerfile = (root / "Dockerfile").read_text()
@@ -19,13 +19,16 @@ def of_the_repository(root: Path) -> list:
     if any(it not in dockerfile for it in (f"FROM rust:{toolchain}-", f"RUSTUP_TOOLCHAIN={toolchain}\n")):
         found.append(f"Dockerfile: not the compiler of rust-toolchain.toml, {toolchain}")
 
-    compose = yaml.safe_load((root / "docker-compose.yml").read_text())
     services, settings = compose["services"], known_settings(root)
     for name, service in services.items():
         if service["image"].startswith(OURS):
             found += unknown(f"docker-compose.yml: {name}", service["environment"], settings)
-        found += [f"docker-compose.yml: {name} depends on {it}, which is not there"
-                  for it in service.get("depends_on", {}) if it not in services]
+        wanted = set(service.get("depends_on", {})) - set(services)
+        wanted |= {it["source"] for it in service.get("volumes", [])
+                   if it["type"] == "volume" and it["source"] not in compose["volumes"]}
+        wanted |= {it["source"] for it in service.get("volumes", [])
+                   if it["type"] == "bind" and not Path(it["source"]).exists()}
+        found += [f"docker-compose.yml: {name} wants {it}, which is not there" for it in sorted(wanted)]
     kafka = value(root / "crates/local-stack/kafka/pom.xml", r"<kafka.version>(.*)</kafka.version>")
     if services["kafka"]["image"] != f"apache/kafka:{kafka}":
         found.append(f"docker-compose.yml: not the Kafka of the local stack, {kafka}")
