@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, num::NonZeroUsize, time::Duration};
 
 use service_kit::{
+    AdminPort,
     http::Origins,
     settings::{
         Cidrs, Settings, Vars,
@@ -56,6 +57,12 @@ pub struct Config {
     pub trusted_proxies: Cidrs,
     /// `SHUTDOWN_DELAY` and `SHUTDOWN_TIMEOUT`: how stopping goes, and how long it may take.
     pub shutdown: PublicShutdown,
+}
+
+impl AdminPort for Config {
+    fn admin_listen(&self) -> SocketAddr {
+        self.admin_listen
+    }
 }
 
 impl Settings for Config {

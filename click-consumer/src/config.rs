@@ -2,7 +2,10 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use service_kit::settings::{Bytes, Settings, Vars, groups};
+use service_kit::{
+    AdminPort,
+    settings::{Bytes, Settings, Vars, groups},
+};
 
 /// Settings, checked and ready for use.
 #[derive(Debug)]
@@ -36,6 +39,12 @@ pub struct Config {
     /// `MIGRATE_ON_START`: whether to bring the database up to this release first. Defaults to
     /// `true`.
     pub migrate_on_start: bool,
+}
+
+impl AdminPort for Config {
+    fn admin_listen(&self) -> SocketAddr {
+        self.admin_listen
+    }
 }
 
 impl Settings for Config {

@@ -9,6 +9,7 @@ use std::{
 
 use proto_schemas::DedupWindow;
 use service_kit::{
+    AdminPort,
     http::Origins,
     settings::{
         Bytes, Cidrs, Settings, Vars,
@@ -78,7 +79,7 @@ pub struct Config {
     /// Bounds the memory too, to 1 KiB for each. Beyond it events go to the spool, or players get
     /// 503 at once. Size it for the highest rate times `INGEST_PRODUCE_TIMEOUT`.
     pub queue_events: NonZeroU32,
-    /// `SPOOL_DIR`, `SPOOL_MAX_BYTES` and `SPOOL_DRAIN_RATE`. `None` where `SPOOL_DIR` is not set.
+    /// `SPOOL_DIR` and the other settings of the spool. `None` where `SPOOL_DIR` is not set.
     pub spool: Option<SpoolConfig>,
     /// `CORS_ORIGINS`: whose pages may call the API. Defaults to `*`: everybody's, but without cookies
     /// and other credentials.
@@ -110,6 +111,12 @@ pub struct SpoolConfig {
     ///
     /// Kafka and the consumers must manage this beside the new traffic.
     pub drain_rate: NonZeroU32,
+    /// `SPOOL_DRAIN_AT_STOP`: how long stopping waits for Kafka to take what is in the spool. Defaults
+    /// to `0s`: it stays for the next start. Part of `SHUTDOWN_TIMEOUT`.
+    ///
+    /// For a process that may not be started again soon, such as one that an autoscaler takes away. A
+    /// Kafka that is away is not waited for.
+    pub drain_at_stop: Duration,
 }
 
 /// How many requests one address may make: IPv4 by itself, IPv6 by its /64.
@@ -119,6 +126,12 @@ pub struct Limit {
     pub per_minute: NonZeroU32,
     /// How many it may make at once after it was silent.
     pub burst: NonZeroU32,
+}
+
+impl AdminPort for Config {
+    fn admin_listen(&self) -> SocketAddr {
+        self.admin_listen
+    }
 }
 
 impl Settings for Config {
@@ -190,12 +203,14 @@ impl Settings for Config {
         }
         // Requests in flight wait for Kafka once, perhaps for the spool, and the flush behind them
         // waits once more.
-        let spool_wait = config.spool.as_ref().map_or(Duration::ZERO, |_| SYNC_WITHIN);
+        let spool_wait =
+            config.spool.as_ref().map_or(Duration::ZERO, |it| SYNC_WITHIN + it.drain_at_stop);
         let needed = config.shutdown.delay + 2 * produce_timeout + spool_wait;
         vars.check(
             "SHUTDOWN_TIMEOUT",
             config.shutdown.timeout >= needed,
-            "must be at least SHUTDOWN_DELAY and twice INGEST_PRODUCE_TIMEOUT, and 2s with a spool",
+            "must be at least SHUTDOWN_DELAY and twice INGEST_PRODUCE_TIMEOUT, and with a spool 2s and \
+             SPOOL_DRAIN_AT_STOP",
         );
         config
     }
@@ -216,8 +231,13 @@ fn spool(vars: &mut Vars) -> Option<SpoolConfig> {
         "2000",
         "How many events a second leave the spool at most, once Kafka is back",
     );
+    let drain_at_stop = vars.or(
+        "SPOOL_DRAIN_AT_STOP",
+        "0s",
+        "How long stopping waits for Kafka to take what is in the spool; what is left stays there",
+    );
     vars.check("SPOOL_MAX_BYTES", max_bytes >= Bytes(1024 * 1024), "must be at least 1MiB");
-    directory.map(|it| SpoolConfig { directory: it.into(), max_bytes, drain_rate })
+    directory.map(|it| SpoolConfig { directory: it.into(), max_bytes, drain_rate, drain_at_stop })
 }
 
 fn dedup_window(vars: &mut Vars) -> DedupWindow {

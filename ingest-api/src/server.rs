@@ -47,6 +47,7 @@ pub struct Server {
     door: ServerMetrics,
     plan: PublicShutdown,
     flush_within: Duration,
+    drain_within: Duration,
 }
 
 /// What runs beside the requests where there is a spool.
@@ -77,6 +78,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Server> {
     let watched = Arc::downgrade(&ingest);
     Gauges::register(&mut registry, move || levels(&watched));
 
+    let drain_within = config.spool.as_ref().map_or(Duration::ZERO, |it| it.drain_at_stop);
     let public = http::listen(config.listen).await?;
     let admin = http::listen(config.admin_listen).await?;
     Ok(Server {
@@ -89,12 +91,13 @@ pub async fn bind(config: Config) -> anyhow::Result<Server> {
         limits: config.port.limits(
             open_files::make_room_for(config.port.max_connections.get()),
             config.trusted_proxies.and(&config.trusted_senders),
-            // Together with the flush it stays within `SHUTDOWN_TIMEOUT`.
-            config.shutdown.grace(config.produce_timeout),
+            // Together with the draining and the flush it stays within `SHUTDOWN_TIMEOUT`.
+            config.shutdown.grace(drain_within + config.produce_timeout),
         ),
         door,
         plan: config.shutdown,
         flush_within: config.produce_timeout,
+        drain_within,
     })
 }
 
@@ -118,8 +121,8 @@ impl Server {
     }
 
     /// Serves until `shutdown` is cancelled: then it is not ready, after `SHUTDOWN_DELAY` stops
-    /// accepting, answers what is in flight, stops draining the spool, flushes the producer, closes
-    /// the spool, and returns, all within `SHUTDOWN_TIMEOUT`.
+    /// accepting, answers what is in flight, drains the spool for `SPOOL_DRAIN_AT_STOP`, flushes the
+    /// producer, closes the spool, and returns, all within `SHUTDOWN_TIMEOUT`.
     ///
     /// # Errors
     ///
@@ -130,21 +133,21 @@ impl Server {
 
     async fn serve_to_end(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let Self { public, admin, router, ingest, spooling, registry, .. } = self;
-        let Self { limits, door, plan, flush_within, .. } = self;
+        let Self { limits, door, plan, flush_within, drain_within, .. } = self;
         info!(http.address = %public.local_addr()?, admin.address = %admin.local_addr()?, "serving");
 
         let readiness = Readiness::new();
         let kafka = readiness.register("kafka");
         // Ends last, so that probes and Prometheus can watch the draining.
         let drained = CancellationToken::new();
-        let stop = CancellationToken::new();
+        let (stop, stop_draining) = (CancellationToken::new(), CancellationToken::new());
         let mut background = JoinSet::new();
         background.spawn(admin::serve(admin, registry, readiness.clone(), drained.clone()));
         let Keeper { producer, spool, .. } = &ingest.keeper;
         background.spawn(watch(producer.clone(), spool.clone(), kafka, drained.clone()));
         background.spawn(tidy(Arc::clone(&ingest), drained.clone()));
         let spool_thread = spooling.map(|Spooling { drain, thread }| {
-            background.spawn(drain_until(drain, stop.clone(), drained.clone()));
+            background.spawn(drain_until(drain, stop_draining.clone(), drained.clone()));
             thread
         });
 
@@ -155,6 +158,10 @@ impl Server {
             ended = background.join_next() => ended,
         };
 
+        if ended_early.is_none() {
+            ingest.keeper.drained(drain_within).await;
+        }
+        stop_draining.cancel();
         drained.cancel();
         while let Some(ended) = background.join_next().await {
             ended.context("background task")?;
@@ -183,7 +190,7 @@ async fn open_spool(
     breaker: &Breaker,
     metrics: SpoolMetrics,
 ) -> anyhow::Result<Option<Spooling>> {
-    let Some(SpoolConfig { directory, max_bytes, drain_rate }) = config.spool.clone() else {
+    let Some(SpoolConfig { directory, max_bytes, drain_rate, .. }) = config.spool.clone() else {
         return Ok(None);
     };
     let open = move || Spool::open(&directory, max_bytes.0, metrics);
@@ -230,7 +237,7 @@ fn levels(ingest: &Weak<Ingest>) -> Levels {
     }
 }
 
-/// Drains until `stop`, while the last requests are answered. An error ends the service before
+/// Drains until `stop`, also while the last requests are answered. An error ends the service before
 /// `drained`, so that it is started anew.
 async fn drain_until(drain: Drain, stop: CancellationToken, drained: CancellationToken) {
     match drain.run(stop).await {

@@ -7,17 +7,23 @@
 //! use tokio_util::sync::CancellationToken;
 //!
 //! struct Config {
-//!     listen: std::net::SocketAddr,
+//!     admin: std::net::SocketAddr,
 //! }
 //!
 //! impl Settings for Config {
 //!     fn read(vars: &mut Vars) -> Self {
-//!         Self { listen: vars.or("EXAMPLE_LISTEN", "0.0.0.0:8080", "Where to serve the API") }
+//!         Self { admin: vars.or("EXAMPLE_ADMIN_LISTEN", "0.0.0.0:9080", "Health and metrics") }
+//!     }
+//! }
+//!
+//! impl service_kit::AdminPort for Config {
+//!     fn admin_listen(&self) -> std::net::SocketAddr {
+//!         self.admin
 //!     }
 //! }
 //!
 //! async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
-//!     let listener = service_kit::http::listen(config.listen).await?;
+//!     let listener = service_kit::http::listen(config.admin).await?;
 //!     drop(listener);
 //!     shutdown.cancelled().await;
 //!     Ok(())
@@ -34,10 +40,12 @@ pub mod metrics;
 pub mod open_files;
 pub mod openapi;
 pub mod readiness;
+mod ready;
 pub mod retry;
 mod service;
 pub mod settings;
 pub mod shutdown;
 pub mod telemetry;
 
+pub use ready::AdminPort;
 pub use service::{Service, main_with};

@@ -1,5 +1,6 @@
 //! A service's main: settings, logs, runtime, signals, and then the service itself.
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::ready::{self, AdminPort};
 use crate::settings::groups::Logs;
 use crate::settings::{Env, Settings, Vars, help_text};
 use crate::shutdown::Signals;
@@ -40,7 +42,8 @@ macro_rules! service {
 
 /// Runs a service to its end; the whole of its main.
 ///
-/// Answers `--help` and `--version`. Otherwise reads the settings (where they are wrong, all problems
+/// Answers `--help`, `--version` and `--ready` (asks the process that runs with the same settings;
+/// 0 where it is ready, else 1). Otherwise reads the settings (where they are wrong, all problems
 /// go to standard error and the exit code is 2), sets up logs by `LOG_FORMAT` and `LOG_LEVEL`, and
 /// calls `run` with a token that SIGTERM or SIGINT cancels. A second signal ends the process
 /// without waiting for `run`.
@@ -48,7 +51,7 @@ macro_rules! service {
 /// The exit code is 0 where `run` returned without an error, and 1 where not.
 pub fn main_with<C, F, Fut>(service: Service, run: F) -> ExitCode
 where
-    C: Settings,
+    C: Settings + AdminPort,
     F: FnOnce(C, CancellationToken) -> Fut,
     Fut: Future<Output = anyhow::Result<()>>,
 {
@@ -62,6 +65,13 @@ where
             complain(&text);
             ExitCode::from(2)
         }
+        Start::Ask(admin) => match ready::ask(admin) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(reasons) => {
+                complain(&format!("{} is not ready:\n{reasons}", service.name));
+                ExitCode::FAILURE
+            }
+        },
         Start::Run(settings) => run_to_end(service, *settings, run),
     }
 }
@@ -83,18 +93,21 @@ impl<C: Settings> Settings for WithLogs<C> {
 enum Start<C> {
     Print(String),
     Refuse(String),
+    Ask(SocketAddr),
     Run(Box<WithLogs<C>>),
 }
 
-fn start<C: Settings>(service: Service, args: &[String], env: &Env) -> Start<C> {
+fn start<C: Settings + AdminPort>(service: Service, args: &[String], env: &Env) -> Start<C> {
     let Service { name, version, about } = service;
+    let read = |then: fn(WithLogs<C>) -> Start<C>| match env.read() {
+        Ok(settings) => then(settings),
+        Err(invalid) => {
+            Start::Refuse(format!("{name} cannot start:\n{invalid}\n(see {name} --help)"))
+        }
+    };
     match args {
-        [] => match env.read() {
-            Ok(settings) => Start::Run(Box::new(settings)),
-            Err(invalid) => {
-                Start::Refuse(format!("{name} cannot start:\n{invalid}\n(see {name} --help)"))
-            }
-        },
+        [] => read(|settings| Start::Run(Box::new(settings))),
+        [flag] if flag == "--ready" => read(|settings| Start::Ask(settings.own.admin_listen())),
         [flag] if flag == "--help" || flag == "-h" => {
             Start::Print(help_text::<WithLogs<C>>(name, about))
         }
@@ -199,7 +212,25 @@ mod tests {
 
     const DOOR: Service = Service { name: "door", version: "1.2.3", about: "Opens doors." };
 
-    fn start(args: &[&str], env: &[(&str, &str)]) -> Start<groups::Kafka> {
+    struct Door {
+        kafka: groups::Kafka,
+        admin: SocketAddr,
+    }
+
+    impl Settings for Door {
+        fn read(vars: &mut Vars) -> Self {
+            let kafka = groups::Kafka::read(vars);
+            Self { kafka, admin: vars.or("DOOR_ADMIN_LISTEN", "0.0.0.0:9080", "Health") }
+        }
+    }
+
+    impl AdminPort for Door {
+        fn admin_listen(&self) -> SocketAddr {
+            self.admin
+        }
+    }
+
+    fn start(args: &[&str], env: &[(&str, &str)]) -> Start<Door> {
         let args: Vec<_> = args.iter().map(ToString::to_string).collect();
         super::start(DOOR, &args, &Env::from_pairs(env.iter().copied()))
     }
@@ -242,7 +273,16 @@ mod tests {
             panic!("not started")
         };
 
-        assert_eq!(settings.own.brokers, "a:1");
+        assert_eq!(settings.own.kafka.brokers, "a:1");
+    }
+
+    #[test]
+    fn the_service_of_the_same_settings_is_asked_whether_it_is_ready() {
+        let env = [("KAFKA_BROKERS", "a:1"), ("DOOR_ADMIN_LISTEN", "0.0.0.0:9999")];
+        let Start::Ask(admin) = start(&["--ready"], &env) else { panic!("not asked") };
+
+        assert_eq!(admin.port(), 9999);
+        assert!(matches!(start(&["--ready"], &[]), Start::Refuse(_)), "it could not run");
     }
 
     // One test for all signals, because they reach every listener of the process.

@@ -137,6 +137,11 @@ impl Spool {
         self.shared.takes_events() && !self.orders.is_closed()
     }
 
+    /// How many events wait in it.
+    pub(crate) fn events(&self) -> u64 {
+        self.shared.events()
+    }
+
     /// What the admin port shows of a spool, or of none.
     pub(crate) fn gauges(spool: Option<&Self>) -> SpoolGauges {
         SpoolGauges(spool.map(|it| Arc::clone(&it.shared)))

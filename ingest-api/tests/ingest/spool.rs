@@ -148,6 +148,55 @@ async fn what_a_process_leaves_in_the_spool_the_next_one_sends_as_it_was_receive
     assert!(second.metric("ingest_spool_bytes").await.eq(&0.0));
 }
 
+/// Fills a spool with `count` clicks that Kafka does not have, and returns their ids.
+async fn filled(folder: &TempDir, count: usize) -> BTreeSet<String> {
+    let mut settings = spool_in(folder).to_vec();
+    settings.push(NO_KAFKA);
+    let ingest = TestIngest::start_unready(&settings).await;
+    let events: Vec<_> = (0..count).map(|number| event_named(&format!("left-{number}"))).collect();
+    let answers =
+        futures::future::join_all(events.iter().map(|event| ingest.post_click(event))).await;
+    ingest.begin_shutdown();
+    ingest.stopped().await.expect("a clean end");
+    answers.iter().map(click_id).collect()
+}
+
+#[tokio::test]
+async fn a_service_that_is_told_to_drain_at_stop_leaves_an_empty_spool() {
+    let scope = stack().scope("spoolleave");
+    let folder = folder();
+    let ids = filled(&folder, 60).await;
+    let mut settings = spool_in(&folder).to_vec();
+    // Slower than the stop, were it not to wait.
+    settings.extend([("SPOOL_DRAIN_RATE", "20"), ("SPOOL_DRAIN_AT_STOP", "10s")]);
+    let leaving = TestIngest::start(&scope, &settings).await;
+
+    leaving.begin_shutdown();
+    leaving.stopped().await.expect("a clean end");
+
+    assert_eq!(first_records(&scope, Kind::Click, &ids).await.len(), ids.len());
+    let next = TestIngest::start(&scope, &settings).await;
+    assert!(is_empty(&next).await);
+}
+
+#[tokio::test]
+async fn a_service_that_is_told_to_drain_at_stop_does_not_wait_for_a_kafka_that_is_away() {
+    let folder = folder();
+    let ids = filled(&folder, 8).await;
+    let mut settings = spool_in(&folder).to_vec();
+    // Longer than `stopped` has patience.
+    settings.extend([NO_KAFKA, ("SPOOL_DRAIN_AT_STOP", "10m"), ("SHUTDOWN_TIMEOUT", "11m")]);
+    let leaving = TestIngest::start_unready(&settings).await;
+
+    leaving.begin_shutdown();
+    leaving.stopped().await.expect("a clean end");
+
+    let scope = stack().scope("spoolaway");
+    let next = TestIngest::start(&scope, &spool_in(&folder)).await;
+    next.until("drained", is_empty).await;
+    assert_eq!(first_records(&scope, Kind::Click, &ids).await.len(), ids.len());
+}
+
 #[tokio::test]
 async fn a_full_spool_is_a_503_at_once_and_takes_events_again_when_it_was_drained() {
     let scope = stack().scope("spoolfull");

@@ -40,7 +40,9 @@ pub fn describe<C: Settings>() -> Vec<Description> {
 /// Returns what `--help` prints for a service with the settings of `C`.
 pub fn help_text<C: Settings>(binary: &str, about: &str) -> String {
     let mut text = format!(
-        "{about}\n\nUsage: {binary} [--help | --version]\n\nSettings are environment variables:\n"
+        "{about}\n\nUsage: {binary} [--help | --version | --ready]\n\n\
+         --ready asks the {binary} that runs with the same settings, and exits with 0 where it is ready.\n\n\
+         Settings are environment variables:\n"
     );
     for Description { name, fallback, help } in describe::<C>() {
         let fallback = match fallback {
