@@ -101,6 +101,20 @@ impl Keeper {
         on_kafka.into_iter().map(fate).collect()
     }
 
+    /// Waits until the spool is drained, for `limit` at most, and not for a Kafka that is away.
+    pub(crate) async fn drained(&self, limit: Duration) {
+        const POLL: Duration = Duration::from_millis(50);
+        let Some(spool) = &self.spool else { return };
+        let begun = Instant::now();
+        while spool.events() > 0 && !self.breaker.is_open() && begun.elapsed() < limit {
+            sleep(POLL).await;
+        }
+        let events = spool.events();
+        if events > 0 {
+            warn!(events, "events stay in the spool: they are sent once a process uses it again");
+        }
+    }
+
     /// Sends an event to Kafka, and tells whether it was acknowledged.
     async fn send(&self, event: &AdEvent, traceparent: &str) -> bool {
         match self.begin(event, traceparent) {
@@ -148,20 +162,6 @@ impl Drop for Attempt {
         let breaker = self.breaker.clone();
         // One for each event in the producer's queue at most, and only for as long as that waits.
         runtime.spawn(async move { breaker.tell(pending.acknowledged().await.is_ok()) });
-    }
-
-    /// Waits until the spool is drained, for `limit` at most, and not for a Kafka that is away.
-    pub(crate) async fn drained(&self, limit: Duration) {
-        const POLL: Duration = Duration::from_millis(50);
-        let Some(spool) = &self.spool else { return };
-        let begun = Instant::now();
-        while spool.events() > 0 && !self.breaker.is_open() && begun.elapsed() < limit {
-            sleep(POLL).await;
-        }
-        let events = spool.events();
-        if events > 0 {
-            warn!(events, "events stay in the spool: they are sent once a process uses it again");
-        }
     }
 }
 
