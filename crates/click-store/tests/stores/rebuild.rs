@@ -92,12 +92,13 @@ async fn a_rebuild_loses_nothing_of_what_is_counted_meanwhile() {
     // Each round plants a difference and mends it, as often as there is time.
     let mut rebuilds = 0;
     loop {
-        stores
-            .execute(
-                "UPDATE ad_totals SET events = events + 5 WHERE ad_id = 1;
-                 UPDATE partition_ledger SET stored = stored + 2 WHERE kafka_partition = 1",
-            )
-            .await;
+        // One transaction each: whoever counts takes these rows in the other order.
+        for difference in [
+            "UPDATE ad_totals SET events = events + 5 WHERE ad_id = 1",
+            "UPDATE partition_ledger SET stored = stored + 2 WHERE kafka_partition = 1",
+        ] {
+            stores.execute(difference).await;
+        }
         let done = counting.is_empty();
         assert!(rebuild::totals(&stores.pool, LIMIT).await.unwrap().epoch.is_some());
         rebuilds += 1;

@@ -48,7 +48,7 @@ async fn each_thing_that_is_wrong_with_a_request_has_its_status_and_code() {
     expect(post("text/html", click(1, "e").to_string()), 415, "unsupported_media_type").await;
     let elsewhere = pipeline.http.request(Method::POST, &ingest.url("/ads")).json(&click(1, "e"));
     expect(elsewhere, 404, "not_found").await;
-    let get = pipeline.http.request(Method::GET, &ingest.url("/ads/click"));
+    let get = pipeline.http.request(Method::GET, &ingest.url("/ads/impression"));
     let get = expect(get, 405, "method_not_allowed").await;
     assert_eq!(get.header("allow"), "POST");
     let slow = half_a_request(&ingest).await;
