@@ -46,6 +46,7 @@ mod service;
 pub mod settings;
 pub mod shutdown;
 pub mod telemetry;
+pub mod traces;
 
 pub use ready::AdminPort;
 pub use service::{Service, main_with};

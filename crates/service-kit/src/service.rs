@@ -2,20 +2,24 @@
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::ready::{self, AdminPort};
-use crate::settings::groups::Logs;
+use crate::settings::groups::{Logs, Shutdown};
 use crate::settings::{Env, Settings, Vars, help_text};
 use crate::shutdown::Signals;
 use crate::telemetry;
+use crate::traces::{self, Outlet, Traces};
 
 /// How long blocking work that outlived the service is waited for.
 const LAST_WAIT: Duration = Duration::from_secs(5);
+
+/// How long the last spans may take to be exported, where `SHUTDOWN_TIMEOUT` leaves as much.
+const LAST_SPANS: Duration = Duration::from_secs(5);
 
 /// Who a process is. Made by [`service!`](crate::service!).
 #[derive(Clone, Copy, Debug)]
@@ -44,9 +48,10 @@ macro_rules! service {
 ///
 /// Answers `--help`, `--version` and `--ready` (asks the process that runs with the same settings;
 /// 0 where it is ready, else 1). Otherwise reads the settings (where they are wrong, all problems
-/// go to standard error and the exit code is 2), sets up logs by `LOG_FORMAT` and `LOG_LEVEL`, and
-/// calls `run` with a token that SIGTERM or SIGINT cancels. A second signal ends the process
-/// without waiting for `run`.
+/// go to standard error and the exit code is 2), sets up logs by `LOG_FORMAT` and `LOG_LEVEL`,
+/// traces by the `OTEL_` variables, and calls `run` with a token that SIGTERM or SIGINT cancels. A
+/// second signal ends the process without waiting for `run`. The last spans are exported when `run`
+/// has returned, within what is left of `SHUTDOWN_TIMEOUT`.
 ///
 /// The exit code is 0 where `run` returned without an error, and 1 where not.
 pub fn main_with<C, F, Fut>(service: Service, run: F) -> ExitCode
@@ -77,15 +82,18 @@ where
 }
 
 /// The service's settings, and those that main itself needs.
-struct WithLogs<C> {
+struct WithMains<C> {
     logs: Logs,
+    traces: Traces,
+    shutdown: Shutdown,
     own: C,
 }
 
-impl<C: Settings> Settings for WithLogs<C> {
+impl<C: Settings> Settings for WithMains<C> {
     fn read(vars: &mut Vars) -> Self {
         let own = C::read(vars);
-        Self { own, logs: Logs::read(vars) }
+        let logs = Logs::read(vars);
+        Self { own, logs, traces: Traces::read(vars), shutdown: Shutdown::read(vars) }
     }
 }
 
@@ -94,12 +102,12 @@ enum Start<C> {
     Print(String),
     Refuse(String),
     Ask(SocketAddr),
-    Run(Box<WithLogs<C>>),
+    Run(Box<WithMains<C>>),
 }
 
 fn start<C: Settings + AdminPort>(service: Service, args: &[String], env: &Env) -> Start<C> {
     let Service { name, version, about } = service;
-    let read = |then: fn(WithLogs<C>) -> Start<C>| match env.read() {
+    let read = |then: fn(WithMains<C>) -> Start<C>| match env.read() {
         Ok(settings) => then(settings),
         Err(invalid) => {
             Start::Refuse(format!("{name} cannot start:\n{invalid}\n(see {name} --help)"))
@@ -109,14 +117,14 @@ fn start<C: Settings + AdminPort>(service: Service, args: &[String], env: &Env) 
         [] => read(|settings| Start::Run(Box::new(settings))),
         [flag] if flag == "--ready" => read(|settings| Start::Ask(settings.own.admin_listen())),
         [flag] if flag == "--help" || flag == "-h" => {
-            Start::Print(help_text::<WithLogs<C>>(name, about))
+            Start::Print(help_text::<WithMains<C>>(name, about))
         }
         [flag] if flag == "--version" || flag == "-V" => Start::Print(format!("{name} {version}")),
         _ => Start::Refuse(format!("{name} takes no arguments (see {name} --help)")),
     }
 }
 
-fn run_to_end<C, F, Fut>(service: Service, settings: WithLogs<C>, run: F) -> ExitCode
+fn run_to_end<C, F, Fut>(service: Service, settings: WithMains<C>, run: F) -> ExitCode
 where
     F: FnOnce(C, CancellationToken) -> Fut,
     Fut: Future<Output = anyhow::Result<()>>,
@@ -125,6 +133,13 @@ where
         complain(&format!("logs could not be set up: {error}"));
         return ExitCode::FAILURE;
     }
+    let spans = match traces::init(service, &settings.traces) {
+        Ok(spans) => spans,
+        Err(error) => {
+            error!(error = format!("{error:#}"), "traces could not be set up");
+            return ExitCode::FAILURE;
+        }
+    };
     let runtime = match Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -137,15 +152,20 @@ where
     let ended =
         runtime.block_on(until_end_or_second_signal(|shutdown| run(settings.own, shutdown)));
     match ended {
-        Ended::Itself(Ok(())) => {
-            info!("stopped");
+        Ended::Itself(ended, asked) => {
+            let code = match ended {
+                Ok(()) => {
+                    info!("stopped");
+                    ExitCode::SUCCESS
+                }
+                Err(error) => {
+                    error!(error = format!("{error:#}"), "stopped by an error");
+                    ExitCode::FAILURE
+                }
+            };
+            close(spans, settings.shutdown, asked);
             runtime.shutdown_timeout(LAST_WAIT);
-            ExitCode::SUCCESS
-        }
-        Ended::Itself(Err(error)) => {
-            error!(error = format!("{error:#}"), "stopped by an error");
-            runtime.shutdown_timeout(LAST_WAIT);
-            ExitCode::FAILURE
+            code
         }
         Ended::BySignal(signal) => {
             warn!(signal, "stopping at once, work in flight is lost");
@@ -155,8 +175,16 @@ where
     }
 }
 
+/// Exports the last spans within what is left of the time to stop.
+fn close(spans: Option<Outlet>, shutdown: Shutdown, asked: Option<Instant>) {
+    let Some(spans) = spans else { return };
+    let left = asked.map(|asked| shutdown.timeout.saturating_sub(asked.elapsed()));
+    spans.close(left.map_or(LAST_SPANS, |left| left.min(LAST_SPANS)));
+}
+
 enum Ended {
-    Itself(anyhow::Result<()>),
+    /// With the time at which it was asked to, if it was.
+    Itself(anyhow::Result<()>, Option<Instant>),
     BySignal(&'static str),
 }
 
@@ -167,15 +195,16 @@ where
 {
     let mut signals = match Signals::catch() {
         Ok(signals) => signals,
-        Err(error) => return Ended::Itself(Err(error.into())),
+        Err(error) => return Ended::Itself(Err(error.into()), None),
     };
     let shutdown = CancellationToken::new();
     let mut running = Box::pin(run(shutdown.clone()));
+    let mut asked = None;
 
     loop {
         // A signal that loses the race is not lost; `running` is never dropped by losing one.
         tokio::select! {
-            ended = running.as_mut() => return Ended::Itself(ended),
+            ended = running.as_mut() => return Ended::Itself(ended, asked),
 
             signal = signals.next() => {
                 if shutdown.is_cancelled() {
@@ -185,6 +214,7 @@ where
                     return Ended::BySignal(signal);
                 }
                 info!(signal, "stopping, a second signal stops at once");
+                asked = Some(Instant::now());
                 shutdown.cancel();
             }
         }
@@ -294,7 +324,7 @@ mod tests {
                 shutdown.cancelled().await;
                 Ok(())
             });
-            assert!(matches!(ended.await, Ended::Itself(Ok(()))));
+            assert!(matches!(ended.await, Ended::Itself(Ok(()), Some(_))));
         }
 
         let ended = until_end_or_second_signal(async |shutdown: CancellationToken| {

@@ -9,6 +9,7 @@ use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 
 use crate::settings::Value;
 use crate::settings::groups::Logs;
+use crate::traces::WithIds;
 
 /// How a log line is written.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -67,8 +68,14 @@ fn filter(level: &LogFilter) -> EnvFilter {
 pub fn init(logs: &Logs) -> Result<(), TryInitError> {
     let builder = tracing_subscriber::fmt().with_env_filter(filter(&logs.level));
     match logs.format {
-        LogFormat::Json => builder.json().flatten_event(true).finish().try_init()?,
-        LogFormat::Text => builder.with_ansi(stdout().is_terminal()).finish().try_init()?,
+        LogFormat::Json => {
+            builder.json().flatten_event(true).map_event_format(WithIds).finish().try_init()?;
+        }
+        LogFormat::Text => {
+            let colours = stdout().is_terminal();
+            let builder = builder.with_ansi(colours);
+            builder.map_event_format(|it| WithIds(it.with_ansi(colours))).finish().try_init()?;
+        }
     }
 
     // A panic is a log line like any other, so that one parser reads everything.
