@@ -14,6 +14,7 @@ use service_kit::{
     http::{Load, Origins, cross_origin, with_fallbacks},
     metrics::{HttpMetrics, RouteStatuses},
     openapi::{self, Contract},
+    traces::with_server_spans,
 };
 use utoipa::OpenApi;
 
@@ -103,7 +104,7 @@ pub(crate) fn router(
         .route(VAST, get(vast));
     let router = with_fallbacks(load.wrap(router));
     let router = cross_origin(router, origins, [Method::GET, Method::HEAD]);
-    http_metrics.wrap(router.merge(contract().router()).with_state(api))
+    with_server_spans(http_metrics.wrap(router.merge(contract().router()).with_state(api)))
 }
 
 /// Lists the ads that are active

@@ -6,6 +6,7 @@ use std::{
 };
 
 use click_store::offsets::Anchor;
+use service_kit::traces::{MAX_LINKS, TraceContext};
 
 use crate::{partition::Partition, record::Record};
 
@@ -23,6 +24,8 @@ pub(crate) struct BatchLimits {
 pub(crate) struct Batch {
     /// In the order in which the fences are taken.
     runs: BTreeMap<Partition, Run>,
+    /// Who sent the first of those records whose traces are recorded: [`MAX_LINKS`] at most.
+    traces: Vec<(Partition, TraceContext)>,
     records: usize,
     bytes: usize,
     opened: Option<Instant>,
@@ -62,6 +65,23 @@ impl Batch {
             .push(record);
     }
 
+    /// Tells whether the trace of one more record would be kept.
+    pub(crate) fn takes_traces(&self) -> bool {
+        self.traces.len() < MAX_LINKS
+    }
+
+    /// Adds the trace of the record that was just added, where it is recorded.
+    pub(crate) fn push_trace(&mut self, partition: Partition, trace: TraceContext) {
+        if trace.is_sampled() && self.takes_traces() {
+            self.traces.push((partition, trace));
+        }
+    }
+
+    /// The traces of its records, as far as they were kept.
+    pub(crate) fn traces(&self) -> impl Iterator<Item = &TraceContext> {
+        self.traces.iter().map(|(_, trace)| trace)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.records == 0
     }
@@ -90,13 +110,14 @@ impl Batch {
     /// Drops the partitions for which `keep` says no.
     pub(crate) fn retain(&mut self, keep: impl Fn(Partition, u64) -> bool) {
         self.runs.retain(|&partition, run| keep(partition, run.generation));
+        self.traces.retain(|(partition, _)| self.runs.contains_key(partition));
         self.count();
     }
 
     /// Cuts the batch in two, each partition's earlier records in the first half.
     ///
     /// The halves must be counted in this order. A batch of one record leaves the second half
-    /// empty.
+    /// empty. The traces stay behind.
     pub(crate) fn split(self) -> (Self, Self) {
         let (mut first, mut second) = (Self::default(), Self::default());
         let mut room = self.records.div_ceil(2);
@@ -181,6 +202,11 @@ mod tests {
         batch
     }
 
+    fn recorded() -> TraceContext {
+        let line = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        TraceContext::from_line(line).expect("a context")
+    }
+
     fn shape(batch: &Batch) -> Vec<(i32, i64, Vec<i64>)> {
         batch
             .runs()
@@ -242,13 +268,31 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_knows_who_sent_its_first_records_of_recorded_traces_and_no_more() {
+        let mut batch = batch(&[(0, 4)]);
+
+        batch.push_trace(partition(0), TraceContext::new_root());
+        assert_eq!(batch.traces().count(), 0, "nobody records it");
+        for _ in 0..=MAX_LINKS {
+            batch.push_trace(partition(0), recorded());
+        }
+        assert_eq!(batch.traces().count(), MAX_LINKS);
+        assert!(!batch.takes_traces());
+    }
+
+    #[test]
     fn a_partition_that_is_gone_leaves_the_batch() {
         let mut batch = batch(&[(0, 4), (1, 8), (1, 9)]);
+        for partition in [partition(0), partition(1)] {
+            batch.push_trace(partition, recorded());
+        }
 
         batch.retain(|partition, generation| partition.number == 0 && generation == 1);
 
         assert_eq!(shape(&batch), [(0, 4, vec![4])]);
         assert_eq!(batch.records(), 1);
+
+        assert_eq!(batch.traces().count(), 1);
 
         batch.retain(|_, _| false);
         assert_eq!(batch.deadline(LIMITS), None, "an empty batch is never due");

@@ -18,6 +18,7 @@ use crate::{
     metrics::Metrics,
     partition::{Partition, TopicNames},
     record::DeathReason,
+    spans,
 };
 
 /// Stores batches, each in one transaction.
@@ -134,7 +135,7 @@ impl BatchStore {
         // 5. COMMIT. From its answer on the batch is counted, whatever happens to us: Redis is
         //    written anew by the partition's owner, Kafka's committed offset is only displayed.
         failpoint::reach(Point::BeforeCommit);
-        transaction.commit().await.map_err(Failure::InDoubt)?;
+        spans::commit().around(transaction.commit()).await.map_err(Failure::InDoubt)?;
         failpoint::reach(Point::AfterCommit);
         Ok(Outcome::Counted(counted))
     }
@@ -176,7 +177,11 @@ impl BatchStore {
                 });
             }
         }
-        self.dead_letters.send(&letters).await?;
+        if letters.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let span = spans::send_dead_letters(self.names.dead(), letters.len());
+        span.around(self.dead_letters.send(&letters)).await?;
 
         let mut died = HashMap::new();
         for letter in &letters {

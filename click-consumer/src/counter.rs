@@ -29,6 +29,7 @@ use crate::{
     partition::{Partition, TopicNames},
     projector::Projections,
     record::DeathReason,
+    spans,
 };
 
 /// How often the positions of partitions without traffic are compared with Postgres, which may have
@@ -54,6 +55,8 @@ pub(crate) struct Counter {
     pub(crate) metrics: Metrics,
     /// Whether Postgres answers.
     pub(crate) postgres: Check,
+    /// The consumer group, for traces.
+    pub(crate) group: String,
 }
 
 impl Counter {
@@ -74,7 +77,10 @@ impl Counter {
                 _ = compare.tick() => self.compare_positions().await,
 
                 batch = batches.recv() => match batch {
-                    Some(batch) => self.count(batch, &shutdown).await,
+                    Some(batch) => {
+                        let span = spans::process(&batch, &self.names, &self.group);
+                        span.around(self.count(batch, &shutdown)).await;
+                    }
                     None => return,
                 },
             }
@@ -92,7 +98,11 @@ impl Counter {
                 continue;
             }
             let started = Instant::now();
-            let failure = match timeout(TRANSACTION_LIMIT, self.store.count(&batch)).await {
+            let span = spans::transaction(batch.records());
+            let counting = timeout(TRANSACTION_LIMIT, span.around(self.store.count(&batch))).await;
+            spans::transaction_ended(&span, &counting);
+            drop(span);
+            let failure = match counting {
                 Ok(Ok(Outcome::Counted(counted))) => {
                     self.metrics.committed(batch.records(), started.elapsed());
                     self.tell(counted);

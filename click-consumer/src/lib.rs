@@ -22,6 +22,7 @@ mod partition;
 mod projector;
 mod reader;
 mod record;
+mod spans;
 mod starter;
 
 use std::{sync::Arc, time::Duration};
@@ -217,6 +218,7 @@ impl Shared {
             projections: projections.clone(),
             metrics: metrics.clone(),
         };
+        let group = config.group.clone();
         let store = BatchStore {
             pool,
             names: names.clone(),
@@ -225,7 +227,7 @@ impl Shared {
             metrics: metrics.clone(),
         };
         let counter =
-            Counter { store, consumer, names, assignment, projections, metrics, postgres };
+            Counter { store, consumer, names, assignment, projections, metrics, postgres, group };
 
         let mut parts = Parts { counting: JoinSet::new(), telling: JoinSet::new() };
         let (until, starting, counting) = (stop.clone(), stop.clone(), stop.clone());

@@ -14,6 +14,7 @@ use click_store::{
     within,
 };
 use futures::{StreamExt, stream};
+use service_kit::traces::Context;
 use tokio::{
     sync::{Notify, mpsc},
     time::{MissedTickBehavior, interval},
@@ -25,6 +26,7 @@ use crate::{
     failpoint::{self, Point},
     metrics::{Metrics, Projected},
     partition::TopicNames,
+    spans,
 };
 
 /// How often Redis is compared with Postgres. Mends partitions without traffic after a flush.
@@ -46,7 +48,7 @@ const REPAIRS_AT_ONCE: usize = 2;
 /// Where the counting loop leaves what Redis should know. Cheap to clone; never waits.
 #[derive(Clone, Debug)]
 pub(crate) struct Projections {
-    batches: mpsc::Sender<Vec<Advance>>,
+    batches: mpsc::Sender<Committed>,
     compare: Arc<Notify>,
     metrics: Metrics,
 }
@@ -58,12 +60,20 @@ pub(crate) struct Projector {
     pub(crate) assignment: Assignment,
     pub(crate) names: TopicNames,
     pub(crate) metrics: Metrics,
-    batches: mpsc::Receiver<Vec<Advance>>,
+    batches: mpsc::Receiver<Committed>,
     compare: Arc<Notify>,
     /// Where partitions stood in Redis that were behind at the last comparison. Bounded by the
     /// partitions of the topics.
     behind: HashMap<TopicPartition, i64>,
     outage: Mutex<Outage>,
+}
+
+/// A batch that was counted.
+#[derive(Debug)]
+struct Committed {
+    advances: Vec<Advance>,
+    /// In the course of which it was.
+    course: Context,
 }
 
 /// Whether Redis keeps failing, so that each outage is logged once. No clock of its own.
@@ -74,9 +84,10 @@ struct Outage {
 
 impl Projections {
     /// Adds a committed batch to Redis, unless too many wait already.
-    pub(crate) fn advance(&self, batch: Vec<Advance>) {
+    pub(crate) fn advance(&self, advances: Vec<Advance>) {
+        let batch = Committed { advances, course: Context::current() };
         if let Err(refused) = self.batches.try_send(batch) {
-            for _ in refused.into_inner() {
+            for _ in refused.into_inner().advances {
                 self.metrics.projected(Projected::Dropped);
             }
         }
@@ -132,7 +143,13 @@ impl Projector {
                 _ = tick.tick() => self.compare_all().await,
 
                 batch = self.batches.recv() => match batch {
-                    Some(batch) => self.advance_all(batch).await,
+                    Some(Committed { advances, course }) => {
+                        let span = spans::redis(advances.len(), course);
+                        let told = span.around(self.advance_all(advances)).await;
+                        if !told {
+                            span.failed("not_told");
+                        }
+                    }
                     None => return,
                 },
             }
@@ -140,15 +157,15 @@ impl Projector {
     }
 
     /// Sends one batch, all of its partitions at once; those where Redis stands elsewhere are
-    /// repaired.
-    async fn advance_all(&self, batch: Vec<Advance>) {
+    /// repaired. Says whether Redis has taken all of it.
+    async fn advance_all(&self, batch: Vec<Advance>) -> bool {
         let sent = futures::future::join_all(batch.iter().map(async |it| {
             let outcome = self.projection.advance(it).await;
             // Some of the scripts have run now, and others may be under way.
             failpoint::reach(Point::DuringRedis);
             outcome
         }));
-        let mut elsewhere = Vec::new();
+        let (mut elsewhere, mut all_told) = (Vec::new(), true);
         for (advance, outcome) in batch.iter().zip(sent.await) {
             let (projected, repair) = match outcome {
                 Ok(Advanced::Applied) => (Projected::Applied, false),
@@ -162,6 +179,7 @@ impl Projector {
                 Ok(Advanced::Gap) => (Projected::Gap, true),
                 Err(error) => {
                     self.note_failure(&error);
+                    all_told = false;
                     (Projected::Failed, false)
                 }
             };
@@ -171,6 +189,7 @@ impl Projector {
             }
         }
         self.repair_all(elsewhere).await;
+        all_told
     }
 
     /// Compares every partition of ours with Postgres, and repairs those that differ and will not

@@ -13,6 +13,7 @@ use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode},
     message::BorrowedMessage,
 };
+use service_kit::traces;
 use tokio::{
     runtime::Handle,
     sync::mpsc::{self, error::TrySendError},
@@ -28,7 +29,7 @@ use crate::{
     kafka::{self, KafkaConsumer, list_of},
     metrics::Metrics,
     partition::{Partition, TopicNames},
-    record::{AgeLimits, RawRecord, Record},
+    record::{AgeLimits, RawRecord, Record, trace_of},
 };
 
 /// The longest poll: how soon an idle consumer sees that a partition is ready, or that it must stop.
@@ -268,6 +269,12 @@ impl Reader {
             Verdict::Count { expected } => {
                 let record = Record::read(message, partition.kind, self.age);
                 state.batch.push(partition, generation, expected, record, Instant::now());
+                if traces::on()
+                    && state.batch.takes_traces()
+                    && let Some(trace) = trace_of(message)
+                {
+                    state.batch.push_trace(partition, trace);
+                }
             }
             Verdict::Skip => {}
             Verdict::ReadAgain(offset) => {

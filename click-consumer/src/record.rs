@@ -3,8 +3,13 @@
 use std::time::Duration;
 
 use click_store::offsets::Anchor;
+use proto_schemas::headers::{TRACEPARENT, TRACESTATE};
 use proto_schemas::{AdEvent, Kind};
-use rdkafka::{Message, Timestamp, message::BorrowedMessage};
+use rdkafka::{
+    Message, Timestamp,
+    message::{BorrowedMessage, Headers as _},
+};
+use service_kit::traces::TraceContext;
 use sha2::{Digest, Sha256};
 
 /// A record: its content parsed, its bytes untouched.
@@ -92,6 +97,16 @@ impl Record {
         let content = parse(message.payload().unwrap_or_default(), kind, limits);
         Self { offset: message.offset(), raw: RawRecord::copy(message), content }
     }
+}
+
+/// Who sent a record; `None` where it does not say.
+pub(crate) fn trace_of(message: &BorrowedMessage<'_>) -> Option<TraceContext> {
+    let headers = message.headers()?;
+    let value = |name| {
+        let header = headers.iter().find(|it| it.key == name)?;
+        std::str::from_utf8(header.value?).ok()
+    };
+    TraceContext::parse(value(TRACEPARENT)?, value(TRACESTATE).unwrap_or_default())
 }
 
 fn parse(value: &[u8], kind: Kind, limits: AgeLimits) -> Result<AdEvent, Death> {

@@ -13,6 +13,7 @@ use service_kit::{
     metrics::{HttpMetrics, RouteStatuses},
     openapi,
     settings::groups::EventAge,
+    traces::{TraceContext, with_server_spans},
 };
 
 use crate::{
@@ -26,7 +27,6 @@ use crate::{
     rate_limit::AddressLimiter,
     report::{Invalid, Report},
     routes::{batch, click_through, pixel, single},
-    trace::traceparent,
 };
 
 /// Every status that the routes can answer, besides the 405 of other methods.
@@ -65,7 +65,7 @@ pub(crate) struct Caller {
     client: Client,
     asks_for_privacy: bool,
     user_agent: Option<UserAgent>,
-    traceparent: String,
+    trace: TraceContext,
 }
 
 impl Caller {
@@ -76,7 +76,7 @@ impl Caller {
             client,
             asks_for_privacy: asks_for_privacy(headers),
             user_agent: user_agent.and_then(UserAgent::from_header),
-            traceparent: traceparent(headers),
+            trace: trace(headers),
         }
     }
 }
@@ -99,7 +99,14 @@ pub(crate) fn router(
         .route("/ads/impression.gif", get(pixel::impression).head(pixel::look));
     let methods = [Method::GET, Method::HEAD, Method::POST];
     let router = cross_origin(with_fallbacks(load.wrap(router)), origins, methods);
-    http_metrics.wrap(router.merge(contract().router()).with_state(ingest))
+    with_server_spans(http_metrics.wrap(router.merge(contract().router()).with_state(ingest)))
+}
+
+/// What the records of a request go on from: our span; without one, whoever sent the request; without
+/// that, nobody.
+fn trace(headers: &HeaderMap) -> TraceContext {
+    let upstream = || TraceContext::of_request(headers);
+    TraceContext::current().or_else(upstream).unwrap_or_else(TraceContext::new_root)
 }
 
 impl Ingest {
@@ -148,7 +155,7 @@ impl Ingest {
         report: Report,
     ) -> Result<(AdEvent, Kept), Refusal> {
         let event = self.event(kind, caller, report)?;
-        let kept = self.keeper.keep(&event, &caller.traceparent).await?;
+        let kept = self.keeper.keep(&event, &caller.trace).await?;
         Ok((event, kept))
     }
 
@@ -158,7 +165,7 @@ impl Ingest {
         events: &[AdEvent],
         caller: &Caller,
     ) -> Vec<Result<Kept, Refusal>> {
-        self.keeper.keep_all(events, &caller.traceparent).await
+        self.keeper.keep_all(events, &caller.trace).await
     }
 
     /// Compares a report with our clock, and decides whose address it carries.

@@ -7,6 +7,7 @@ use std::{
 
 use futures::future::join_all;
 use proto_schemas::AdEvent;
+use service_kit::traces::TraceContext;
 use tokio::{runtime::Handle, time::sleep};
 use tracing::{info, warn};
 
@@ -14,6 +15,7 @@ use crate::{
     error::Refusal,
     metrics::Outcome,
     producer::{Pending, Producer},
+    spans,
     spool::{
         Spool,
         circuit::{Change, Circuit, Way},
@@ -53,15 +55,19 @@ impl Keeper {
     /// # Errors
     ///
     /// Where neither can have it in time. It may be there all the same; sending it again is safe.
-    pub(crate) async fn keep(&self, event: &AdEvent, traceparent: &str) -> Result<Kept, Refusal> {
+    pub(crate) async fn keep(
+        &self,
+        event: &AdEvent,
+        trace: &TraceContext,
+    ) -> Result<Kept, Refusal> {
         let Some(spool) = &self.spool else {
-            self.producer.send(event, traceparent).await?;
+            self.producer.send(event, trace).await?;
             return Ok(Kept::Kafka);
         };
-        if self.breaker.way() == Way::Kafka && self.send(event, traceparent).await {
+        if self.breaker.way() == Way::Kafka && self.send(event, trace).await {
             return Ok(Kept::Kafka);
         }
-        spool.keep(&[event], traceparent).await?;
+        spans::spool(1).around(spool.keep(&[event], trace)).await?;
         Ok(Kept::Spool)
     }
 
@@ -71,10 +77,10 @@ impl Keeper {
     pub(crate) async fn keep_all(
         &self,
         events: &[AdEvent],
-        traceparent: &str,
+        trace: &TraceContext,
     ) -> Vec<Result<Kept, Refusal>> {
         let Some(spool) = &self.spool else {
-            let sent = self.producer.send_all(events, traceparent).await;
+            let sent = self.producer.send_all(events, trace).await;
             return sent
                 .into_iter()
                 .map(|it| it.map(|()| Kept::Kafka).map_err(Refusal::from))
@@ -83,7 +89,7 @@ impl Keeper {
         let mut on_kafka = vec![false; events.len()];
         if self.breaker.way() == Way::Kafka {
             // All of them are queued before the first is waited for.
-            let attempts: Vec<_> = events.iter().map(|it| self.begin(it, traceparent)).collect();
+            let attempts: Vec<_> = events.iter().map(|it| self.begin(it, trace)).collect();
             let outcomes = attempts.into_iter().map(async |attempt| match attempt {
                 Some(attempt) => attempt.succeeds().await,
                 None => false,
@@ -92,7 +98,10 @@ impl Keeper {
         }
         let left = events.iter().zip(&on_kafka).filter(|(_, on_kafka)| !**on_kafka);
         let left: Vec<_> = left.map(|(event, _)| event).collect();
-        let spooled = spool.keep(&left, traceparent).await;
+        let spooled = match left.len() {
+            0 => Ok(()),
+            events => spans::spool(events).around(spool.keep(&left, trace)).await,
+        };
         let fate = |on_kafka| match spooled {
             _ if on_kafka => Ok(Kept::Kafka),
             Ok(()) => Ok(Kept::Spool),
@@ -116,16 +125,16 @@ impl Keeper {
     }
 
     /// Sends an event to Kafka, and tells whether it was acknowledged.
-    async fn send(&self, event: &AdEvent, traceparent: &str) -> bool {
-        match self.begin(event, traceparent) {
+    async fn send(&self, event: &AdEvent, trace: &TraceContext) -> bool {
+        match self.begin(event, trace) {
             Some(attempt) => attempt.succeeds().await,
             None => false,
         }
     }
 
-    fn begin(&self, event: &AdEvent, traceparent: &str) -> Option<Attempt> {
+    fn begin(&self, event: &AdEvent, trace: &TraceContext) -> Option<Attempt> {
         let breaker = self.breaker.clone();
-        match self.producer.begin(event, traceparent) {
+        match self.producer.begin(event, trace) {
             Ok(pending) => Some(Attempt { pending: Some(pending), breaker }),
             Err(_counted_and_logged) => {
                 breaker.failed();

@@ -15,8 +15,8 @@ mod rate_limit;
 mod report;
 mod routes;
 mod server;
+mod spans;
 mod spool;
-mod trace;
 mod watch;
 
 use service_kit::openapi::Contract;

@@ -16,11 +16,12 @@ use rdkafka::{
     message::{Header, OwnedHeaders},
     producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer as _},
 };
+use service_kit::traces::{Span, TraceContext};
 use tokio::{task::JoinError, time::timeout};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error};
 
-use crate::{config::Config, kafka_client::LogToTracing, metrics::Metrics};
+use crate::{config::Config, kafka_client::LogToTracing, metrics::Metrics, spans};
 
 /// How long librdkafka's own answer is waited for once a record is overdue.
 ///
@@ -69,6 +70,17 @@ pub(crate) enum NotAcknowledged {
     Replaced,
 }
 
+impl NotAcknowledged {
+    fn as_str(&self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue_full",
+            Self::Overdue => "overdue",
+            Self::Failed(_) => "failed",
+            Self::Replaced => "replaced",
+        }
+    }
+}
+
 impl Producer {
     /// Makes the client. That Kafka does not answer is no error: the client goes on trying.
     ///
@@ -106,18 +118,18 @@ impl Producer {
     pub(crate) async fn send(
         &self,
         event: &AdEvent,
-        traceparent: &str,
+        trace: &TraceContext,
     ) -> Result<(), NotAcknowledged> {
-        self.begin(event, traceparent)?.acknowledged().await
+        self.begin(event, trace)?.acknowledged().await
     }
 
     /// Puts several events on their topics at once, and says of each what [`Self::send`] would.
     pub(crate) async fn send_all(
         &self,
         events: &[AdEvent],
-        traceparent: &str,
+        trace: &TraceContext,
     ) -> Vec<Result<(), NotAcknowledged>> {
-        let begun: Vec<_> = events.iter().map(|it| self.begin(it, traceparent)).collect();
+        let begun: Vec<_> = events.iter().map(|it| self.begin(it, trace)).collect();
         join_all(begun.into_iter().map(async |it| it?.acknowledged().await)).await
     }
 
@@ -129,11 +141,18 @@ impl Producer {
     pub(crate) fn begin(
         &self,
         event: &AdEvent,
-        traceparent: &str,
+        trace: &TraceContext,
     ) -> Result<Pending, NotAcknowledged> {
-        let delivery = self.enqueue(event, traceparent).map_err(|error| self.failed(error))?;
+        let span = spans::send(self.0.topics.of(event.kind), trace);
+        let recorded = span.context();
+        let enqueued = self.enqueue(event, recorded.as_ref().unwrap_or(trace));
+        let delivery = enqueued.map_err(|error| {
+            let reason = self.failed(error);
+            span.failed(reason.as_str());
+            reason
+        })?;
         self.0.waiting.fetch_add(1, Ordering::Relaxed);
-        Ok(Pending { producer: self.clone(), delivery, begun: Instant::now() })
+        Ok(Pending { producer: self.clone(), delivery, begun: Instant::now(), span })
     }
 
     /// How many events wait for an acknowledgement.
@@ -191,9 +210,10 @@ impl Producer {
         .await
     }
 
-    fn enqueue(&self, event: &AdEvent, traceparent: &str) -> Result<DeliveryFuture, KafkaError> {
+    fn enqueue(&self, event: &AdEvent, trace: &TraceContext) -> Result<DeliveryFuture, KafkaError> {
         let mut record_headers = OwnedHeaders::new();
-        for (key, value) in headers::for_event(event, Some(traceparent)) {
+        let (traceparent, tracestate) = (trace.traceparent(), trace.tracestate());
+        for (key, value) in headers::for_event(event, Some((&traceparent, &tracestate))) {
             record_headers = record_headers.insert(Header { key, value: Some(&value) });
         }
         let value = event.encode();
@@ -228,6 +248,7 @@ pub(crate) struct Pending {
     producer: Producer,
     delivery: DeliveryFuture,
     begun: Instant,
+    span: Span,
 }
 
 impl Pending {
@@ -239,15 +260,18 @@ impl Pending {
     pub(crate) async fn acknowledged(&mut self) -> Result<(), NotAcknowledged> {
         let producer = &self.producer;
         let limit = producer.0.deadline.saturating_sub(self.begun.elapsed());
-        match timeout(limit, &mut self.delivery).await {
-            Ok(Ok(Ok(_delivered))) => {
+        let failure = match timeout(limit, &mut self.delivery).await {
+            Ok(Ok(Ok(delivered))) => {
                 producer.0.metrics.acknowledged(self.begun.elapsed());
-                Ok(())
+                spans::delivered(&self.span, &delivered);
+                return Ok(());
             }
-            Ok(Ok(Err((error, _record)))) => Err(producer.failed(error)),
-            Ok(Err(_cancelled)) => Err(NotAcknowledged::Replaced),
-            Err(_elapsed) => Err(NotAcknowledged::Overdue),
-        }
+            Ok(Ok(Err((error, _record)))) => producer.failed(error),
+            Ok(Err(_cancelled)) => NotAcknowledged::Replaced,
+            Err(_elapsed) => NotAcknowledged::Overdue,
+        };
+        self.span.failed(failure.as_str());
+        Err(failure)
     }
 }
 

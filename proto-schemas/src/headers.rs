@@ -13,6 +13,9 @@ pub const MESSAGE_TYPE: (&str, &str) = ("message-type", "ads.events.v1.AdEvent")
 /// W3C Trace Context, level 1.
 pub const TRACEPARENT: &str = "traceparent";
 
+/// What goes with [`TRACEPARENT`] where the tracing systems before us said something; else absent.
+pub const TRACESTATE: &str = "tracestate";
+
 /// Names of the headers that a dead letter carries. Its key and value are those of the record that
 /// died; that record's own headers can be made anew from its value.
 pub mod dead {
@@ -30,8 +33,9 @@ pub mod dead {
 }
 
 /// The headers of an event's record, with the attributes of CloudEvents 1.0 in its Kafka binding's
-/// binary mode (`ce_` names).
-pub fn for_event(event: &AdEvent, traceparent: Option<&str>) -> Vec<(&'static str, String)> {
+/// binary mode (`ce_` names), and with `traceparent` and `tracestate`, of which the second may be
+/// empty.
+pub fn for_event(event: &AdEvent, trace: Option<(&str, &str)>) -> Vec<(&'static str, String)> {
     let ce_type = match event.kind {
         Kind::Click => "ads.events.v1.click",
         Kind::Impression => "ads.events.v1.impression",
@@ -46,7 +50,12 @@ pub fn for_event(event: &AdEvent, traceparent: Option<&str>) -> Vec<(&'static st
         ("ce_time", rfc3339(event.occurred_at)),
         ("ce_subject", event.ad_id.to_string()),
     ];
-    headers.extend(traceparent.map(|it| (TRACEPARENT, it.to_owned())));
+    if let Some((traceparent, tracestate)) = trace {
+        headers.push((TRACEPARENT, traceparent.to_owned()));
+        if !tracestate.is_empty() {
+            headers.push((TRACESTATE, tracestate.to_owned()));
+        }
+    }
     headers
 }
 
@@ -79,8 +88,8 @@ mod tests {
         }
         .into_event(DedupWindow::MILLISECOND);
 
-        let headers =
-            for_event(&event, Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"));
+        let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let headers = for_event(&event, Some((trace, "vendor=said")));
 
         let value = |name| headers.iter().find(|it| it.0 == name).map(|it| it.1.as_str());
         assert_eq!(value("content-type"), Some("application/x-protobuf"));
@@ -89,6 +98,8 @@ mod tests {
         assert_eq!(value("ce_id"), Some(event.dedup_key.to_string().as_str()));
         assert_eq!(value("ce_time"), Some("2025-04-15T16:55:00.25Z"));
         assert_eq!(value("ce_subject"), Some("7"));
-        assert!(value("traceparent").is_some_and(|it| it.starts_with("00-")));
+        assert_eq!((value("traceparent"), value("tracestate")), (Some(trace), Some("vendor=said")));
+        let bare = for_event(&event, Some((trace, "")));
+        assert!(bare.iter().all(|it| it.0 != "tracestate"), "{bare:?}");
     }
 }

@@ -27,6 +27,7 @@
 //! - [`Proxy`] breaks a link, [`Observer`] watches while things break, and `Pipeline::check` holds what
 //!   players were told against what is stored (the tests in `tests/faults`);
 //! - [`chaos::Chaos`] does all of that at random (`make chaos`);
+//! - [`Collector`] takes the spans that services export;
 //! - [`until`] and its kin wait for a condition, never for time to pass;
 //! - [`settings`] and [`contracts`]: what is written about the settings and the APIs.
 //!
@@ -40,6 +41,7 @@ pub mod chaos;
 mod check;
 mod client;
 mod clock;
+mod collector;
 pub mod contracts;
 mod counts;
 mod idle_crowd;
@@ -66,6 +68,7 @@ pub use crate::{
     check::CAUGHT_UP_WITHIN,
     client::{Answer, Client, click},
     clock::Clock,
+    collector::{COLLECTOR_HEADERS, Collector, SpanKind, SpanSeen},
     counts::{AdCounts, Counts},
     idle_crowd::IdleCrowd,
     load::{Load, Players, Sent},

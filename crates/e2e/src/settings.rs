@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf};
 
-use service_kit::settings::{Description, Fallback, describe, groups::Logs};
+use service_kit::{
+    settings::{Description, Fallback, describe, groups::Logs},
+    traces::Traces,
+};
 
 use crate::service::Program;
 
@@ -98,7 +101,7 @@ fn read_by(program: Program) -> Vec<Description> {
         Program::Consumer => describe::<click_consumer::Config>(),
         Program::Analytics => describe::<analytics_api::Config>(),
     };
-    own.into_iter().chain(describe::<Logs>()).collect()
+    own.into_iter().chain(describe::<Logs>()).chain(describe::<Traces>()).collect()
 }
 
 fn short_name(program: Program) -> &'static str {

@@ -2,6 +2,7 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
+use service_kit::traces::TraceContext;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
@@ -102,7 +103,9 @@ impl Drain {
         let begun: Vec<_> = entries
             .iter()
             .map(|(sequence, entry)| {
-                (*sequence, self.producer.begin(&entry.event, &entry.traceparent))
+                let trace = TraceContext::from_line(&entry.trace);
+                let trace = trace.unwrap_or_else(TraceContext::new_root);
+                (*sequence, self.producer.begin(&entry.event, &trace))
             })
             .collect();
         let mut acknowledged = Vec::new();

@@ -11,6 +11,7 @@ use std::{path::Path, sync::Arc, thread::JoinHandle, time::Duration};
 
 use anyhow::Context as _;
 use proto_schemas::AdEvent;
+use service_kit::traces::TraceContext;
 use tokio::{
     sync::{Notify, Semaphore, mpsc, oneshot},
     time::timeout,
@@ -119,12 +120,12 @@ impl Spool {
     pub(crate) async fn keep(
         &self,
         events: &[&AdEvent],
-        traceparent: &str,
+        trace: &TraceContext,
     ) -> Result<(), NotSpooled> {
         if events.is_empty() {
             return Ok(());
         }
-        let kept = self.try_keep(events, traceparent).await;
+        let kept = self.try_keep(events, trace).await;
         match kept {
             Ok(()) => self.filled.notify_one(),
             Err(reason) => self.metrics.refused(reason, events.len() as u64),
@@ -147,14 +148,11 @@ impl Spool {
         SpoolGauges(spool.map(|it| Arc::clone(&it.shared)))
     }
 
-    async fn try_keep(&self, events: &[&AdEvent], traceparent: &str) -> Result<(), NotSpooled> {
+    async fn try_keep(&self, events: &[&AdEvent], trace: &TraceContext) -> Result<(), NotSpooled> {
         let count = u32::try_from(events.len()).unwrap_or(u32::MAX);
         let room = Arc::clone(&self.room).try_acquire_many_owned(count);
         let room = room.map_err(|_| NotSpooled::Busy)?;
-        let entry = |event: &&AdEvent| Entry {
-            traceparent: traceparent.to_owned(),
-            event: (*event).clone(),
-        };
+        let entry = |event: &&AdEvent| Entry { trace: trace.to_string(), event: (*event).clone() };
         let entries = events.iter().map(entry).collect();
         let (done, kept) = oneshot::channel();
         self.orders.try_send(Order::Keep { entries, done, room }).map_err(|error| match error {

@@ -16,7 +16,7 @@ use redb::{
 
 use super::file::{Health, SpoolFile};
 
-/// Sequence number → traceparent and encoded event.
+/// Sequence number → trace context and encoded event.
 const EVENTS: TableDefinition<'static, u64, (&str, &[u8])> = TableDefinition::new("events");
 
 /// Events that this release cannot read: kept for somebody to look at, and not in the way of others.
@@ -36,7 +36,8 @@ const REOPEN_AFTER: Duration = Duration::from_secs(1);
 /// An event that waits on disk, as it was when it was received.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Entry {
-    pub(super) traceparent: String,
+    /// As [`TraceContext`](service_kit::traces::TraceContext) writes it on a line.
+    pub(super) trace: String,
     pub(super) event: AdEvent,
 }
 
@@ -133,7 +134,7 @@ impl Store {
                 let mut table = transaction.open_table(EVENTS)?;
                 for (sequence, entry) in (first..).zip(entries) {
                     let event = entry.event.encode();
-                    table.insert(sequence, (entry.traceparent.as_str(), event.as_slice()))?;
+                    table.insert(sequence, (entry.trace.as_str(), event.as_slice()))?;
                 }
             }
             transaction.commit()?;
@@ -155,11 +156,11 @@ impl Store {
             let table = database.begin_read()?.open_table(EVENTS)?;
             for row in table.range::<u64>(..)?.take(limit) {
                 let (sequence, value) = row?;
-                let (traceparent, event) = value.value();
+                let (trace, event) = value.value();
                 match AdEvent::decode(event) {
                     Ok(event) => {
-                        let traceparent = traceparent.to_owned();
-                        entries.push((sequence.value(), Entry { traceparent, event }));
+                        let trace = trace.to_owned();
+                        entries.push((sequence.value(), Entry { trace, event }));
                     }
                     Err(error) => unreadable.push((sequence.value(), error)),
                 }
@@ -194,11 +195,11 @@ impl Store {
                 let mut unreadable = transaction.open_table(UNREADABLE)?;
                 for sequence in sequences {
                     let Some(value) = table.remove(sequence)? else { continue };
-                    let (traceparent, event) = value.value();
+                    let (trace, event) = value.value();
                     removed += 1;
-                    bytes += cost(traceparent, event.len());
+                    bytes += cost(trace, event.len());
                     if set_aside {
-                        unreadable.insert(sequence, (traceparent, event))?;
+                        unreadable.insert(sequence, (trace, event))?;
                     }
                 }
                 table.first()?.and_then(|(_, value)| received_at(value.value().1))
@@ -271,8 +272,8 @@ impl Store {
         let mut levels = Levels { events: table.len()?, ..Levels::default() };
         for row in table.range::<u64>(..)? {
             let (_, value) = row?;
-            let (traceparent, event) = value.value();
-            levels.bytes += cost(traceparent, event.len());
+            let (trace, event) = value.value();
+            levels.bytes += cost(trace, event.len());
             if levels.oldest.is_none() {
                 levels.oldest = received_at(event);
             }
@@ -312,14 +313,14 @@ impl Store {
 
 impl Entry {
     fn cost(&self) -> u64 {
-        cost(&self.traceparent, self.event.encode().len())
+        cost(&self.trace, self.event.encode().len())
     }
 }
 
 /// The disk that an event takes at most: pages of a tree are between half full and full.
-fn cost(traceparent: &str, event_bytes: usize) -> u64 {
+fn cost(trace: &str, event_bytes: usize) -> u64 {
     const ROW: usize = 32;
-    2 * (ROW + traceparent.len() + event_bytes) as u64
+    2 * (ROW + trace.len() + event_bytes) as u64
 }
 
 fn received_at(event: &[u8]) -> Option<Timestamp> {

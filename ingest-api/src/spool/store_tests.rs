@@ -21,7 +21,7 @@ fn entry(number: u64) -> Entry {
         user_agent: None,
     };
     let event = event.into_event(DedupWindow::MILLISECOND);
-    Entry { traceparent: format!("00-{number:032x}-{number:016x}-00"), event }
+    Entry { trace: format!("00-{number:032x}-{number:016x}-00"), event }
 }
 
 fn entries(numbers: std::ops::Range<u64>) -> Vec<Entry> {

@@ -16,3 +16,4 @@ mod settings;
 mod sharing;
 mod shutdown;
 mod topics;
+mod traces;
