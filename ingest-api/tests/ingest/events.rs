@@ -15,7 +15,8 @@ async fn an_accepted_click_is_on_its_topic() {
     let scope = stack().scope("accepted");
     let ingest = TestIngest::start(&scope, &[]).await;
 
-    let headers = [("user-agent", "Player/1.0"), ("traceparent", TRACE)];
+    let trace = [("traceparent", TRACE), ("tracestate", "player=7")];
+    let headers = [&trace[..], &[("user-agent", "Player/1.0")]].concat();
     let answer = ingest.post("/ads/click", &event(), &headers).await;
 
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
@@ -35,6 +36,7 @@ async fn an_accepted_click_is_on_its_topic() {
     assert_eq!(header("message-type").as_deref(), Some("ads.events.v1.AdEvent"));
     assert_eq!(header("ce_id"), Some(click_id));
     assert_eq!(header("traceparent").as_deref(), Some(TRACE));
+    assert_eq!(header("tracestate").as_deref(), Some("player=7"));
 }
 
 #[tokio::test]
@@ -50,6 +52,7 @@ async fn an_impression_is_on_a_topic_of_its_own() {
     assert_eq!(decoded(&records[0]).kind, Kind::Impression);
     let traceparent = record_header(&records[0], "traceparent").expect("a trace");
     assert!(traceparent.starts_with("00-") && traceparent.ends_with("-00"), "{traceparent}");
+    assert_eq!(record_header(&records[0], "tracestate"), None);
 }
 
 #[tokio::test]

@@ -132,7 +132,8 @@ async fn what_a_process_leaves_in_the_spool_the_next_one_sends_as_it_was_receive
     settings.push(NO_KAFKA);
     let first = TestIngest::start_unready(&settings).await;
     first.until("ready", async |it| it.readyz().await.0 == StatusCode::OK).await;
-    let answer = first.post("/ads/click", &event(), &[("traceparent", TRACE)]).await;
+    let trace = [("traceparent", TRACE), ("tracestate", "player=7")];
+    let answer = first.post("/ads/click", &event(), &trace).await;
     let id = click_id(&answer);
     first.begin_shutdown();
     first.stopped().await.expect("a clean end");
@@ -145,6 +146,7 @@ async fn what_a_process_leaves_in_the_spool_the_next_one_sends_as_it_was_receive
     assert_eq!(records.len(), 1);
     assert!(decoded(&records[0]).received_at < between);
     assert_eq!(record_header(&records[0], "traceparent").as_deref(), Some(TRACE));
+    assert_eq!(record_header(&records[0], "tracestate").as_deref(), Some("player=7"));
     assert!(second.metric("ingest_spool_bytes").await.eq(&0.0));
 }
 

@@ -141,13 +141,13 @@ async fn only_what_the_sampler_takes_is_exported_and_a_batch_goes_with_its_event
     for (to, name, headers) in [
         (&silent, "off", &[("traceparent", sampled.as_str())][..]),
         (&ingest, "nobody", &[]),
-        (&ingest, "parent says no", &[("traceparent", unsampled.as_str())]),
+        (&ingest, "parent-says-no", &[("traceparent", unsampled.as_str())]),
     ] {
         assert_eq!(post(http, to, &click(1, name), headers).await, 200);
     }
     pipeline.until_counted(3).await;
     let yes = [("traceparent", sampled.as_str())];
-    assert_eq!(post(http, &ingest, &click(1, "parent says yes"), &yes).await, 200);
+    assert_eq!(post(http, &ingest, &click(1, "parent-says-yes"), &yes).await, 200);
     let batch = first(&collector, "the batch", |it| !it.links.is_empty()).await;
     child(&collector, &batch, "PIPELINE EVALSHA").await;
     // Whatever waits is exported now.
