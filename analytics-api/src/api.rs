@@ -55,7 +55,8 @@ const DESCRIPTION: &str = "\
 #[derive(OpenApi)]
 #[openapi(
     info(title = "analytics-api", description = DESCRIPTION),
-    paths(list_ads, list_analytics, vast)
+    paths(list_ads, list_analytics, vast),
+    components(schemas(DataSource))
 )]
 struct Described;
 

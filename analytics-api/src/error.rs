@@ -2,10 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use axum::{
-    http::StatusCode,
-    response::{IntoResponse, Response},
-};
+use axum::response::{IntoResponse, Response};
 use click_store::StoreError;
 use service_kit::{
     http::error_response,
@@ -52,7 +49,7 @@ const NEITHER_STORE: Failure = Failure::new(
 
 impl IntoResponses for Unavailable {
     fn responses() -> BTreeMap<String, openapi::RefOr<openapi::Response>> {
-        failures(&[NEITHER_STORE, Failure::INTERNAL])
+        failures(&[NEITHER_STORE, Failure::OVERLOADED, Failure::INTERNAL])
     }
 }
 
@@ -107,6 +104,7 @@ impl IntoResponses for NoVast {
             Self::NO_MEDIA,
             Self::OFF,
             Self::UNAVAILABLE,
+            Failure::OVERLOADED,
             Failure::INTERNAL,
         ])
     }
@@ -119,7 +117,6 @@ impl IntoResponse for NoVast {
 }
 
 fn respond(failure: Failure) -> Response {
-    let Failure { status, code, when, retry } = failure;
-    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    error_response(status, code, when, None, retry.then_some(RETRY_AFTER))
+    let Failure { code, when, retry, .. } = failure;
+    error_response(failure.status_code(), code, when, None, retry.then_some(RETRY_AFTER))
 }

@@ -11,11 +11,13 @@ use proto_schemas::{AdEvent, DedupWindow, Kind, NewEvent, Timestamp, UserAgent};
 use service_kit::{
     http::{Load, Origins, cross_origin, with_fallbacks},
     metrics::{HttpMetrics, RouteStatuses},
+    openapi,
     settings::groups::EventAge,
 };
 
 use crate::{
     client::{Client, Trust},
+    contract::contract,
     error::Refusal,
     keeper::{Keeper, Kept},
     links::Links,
@@ -28,11 +30,11 @@ use crate::{
 };
 
 /// Every status that the routes can answer, besides the 405 of other methods.
-pub(crate) const ROUTES: [RouteStatuses; 11] = [
+pub(crate) const ROUTES: [RouteStatuses; 13] = [
     ("/ads/click", Method::POST, &[200, 400, 408, 413, 415, 429, 503]),
     ("/ads/impression", Method::POST, &[200, 400, 408, 413, 415, 429, 503]),
     ("/ads/events", Method::POST, &[200, 400, 408, 413, 415, 429, 503]),
-    ("/ads/click", Method::GET, &[302, 400, 403, 404, 410, 414]),
+    ("/ads/click", Method::GET, &[302, 400, 403, 404, 410, 414, 503]),
     ("/ads/click.gif", Method::GET, &[200, 400, 414, 429, 503]),
     ("/ads/impression.gif", Method::GET, &[200, 400, 414, 429, 503]),
     ("/ads/click", Method::OPTIONS, &[200]),
@@ -40,6 +42,8 @@ pub(crate) const ROUTES: [RouteStatuses; 11] = [
     ("/ads/events", Method::OPTIONS, &[200]),
     ("/ads/click.gif", Method::OPTIONS, &[200]),
     ("/ads/impression.gif", Method::OPTIONS, &[200]),
+    openapi::JSON_ROUTE,
+    openapi::PAGE_ROUTE,
 ];
 
 /// What the handlers need. Shared behind an `Arc`.
@@ -95,7 +99,7 @@ pub(crate) fn router(
         .route("/ads/impression.gif", get(pixel::impression).head(pixel::look));
     let router = with_fallbacks(load.wrap(router));
     let router = cross_origin(router, origins, [Method::GET, Method::HEAD, Method::POST]);
-    http_metrics.wrap(router.with_state(ingest))
+    http_metrics.wrap(router.merge(contract().router()).with_state(ingest))
 }
 
 impl Ingest {

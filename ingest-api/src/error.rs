@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use axum::{
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
-use service_kit::http::{BodyError, CONTENT_CODINGS, error_response};
+use service_kit::{
+    http::{BodyError, CONTENT_CODINGS, error_response},
+    openapi::Failure,
+};
 
 use crate::{
+    contract::failures,
     links::NotFollowed,
     metrics::Outcome,
     producer::NotAcknowledged,
@@ -78,66 +82,46 @@ impl Refusal {
         }
     }
 
-    /// The code and the field that the player is told.
-    pub(crate) fn code_and_field(&self) -> (&'static str, Option<&'static str>) {
-        let (_, code, field) = self.parts();
-        (code, field)
-    }
-
-    fn parts(&self) -> (StatusCode, &'static str, Option<&'static str>) {
-        match self {
-            Self::RateLimited { .. } => (StatusCode::TOO_MANY_REQUESTS, "rate_limited", None),
-            Self::MediaType(_) => {
-                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", None)
-            }
-            Self::Body(BodyError::TooLarge { .. }) => {
-                (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", None)
-            }
-            Self::Body(BodyError::TooSlow { .. }) => {
-                (StatusCode::REQUEST_TIMEOUT, "body_too_slow", None)
-            }
-            Self::Body(BodyError::UnknownCoding) => {
-                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding", None)
-            }
-            Self::Body(BodyError::Corrupt(_)) => (StatusCode::BAD_REQUEST, "corrupt_body", None),
-            Self::Body(BodyError::Broken(_)) => (StatusCode::BAD_REQUEST, "incomplete_body", None),
-            Self::NotFollowed(NotFollowed::NotSetUp) => {
-                (StatusCode::NOT_FOUND, "links_not_set_up", None)
-            }
+    /// What the player is told, and the field that is at fault.
+    pub(crate) fn failure_and_field(&self) -> (Failure, Option<&'static str>) {
+        let failure = match self {
+            Self::RateLimited { .. } => failures::RATE_LIMITED,
+            Self::MediaType(_) => failures::UNSUPPORTED_MEDIA_TYPE,
+            Self::Body(BodyError::TooLarge { .. }) => failures::BODY_TOO_LARGE,
+            Self::Body(BodyError::TooSlow { .. }) => failures::BODY_TOO_SLOW,
+            Self::Body(BodyError::UnknownCoding) => failures::UNSUPPORTED_ENCODING,
+            Self::Body(BodyError::Corrupt(_)) => failures::CORRUPT_BODY,
+            Self::Body(BodyError::Broken(_)) => failures::INCOMPLETE_BODY,
+            Self::NotFollowed(NotFollowed::NotSetUp) => failures::LINKS_NOT_SET_UP,
             Self::NotFollowed(NotFollowed::Forged) => {
-                (StatusCode::FORBIDDEN, "invalid_signature", Some("sig"))
+                return (failures::INVALID_SIGNATURE, Some("sig"));
             }
             Self::NotFollowed(NotFollowed::Expired) => {
-                (StatusCode::GONE, "link_expired", Some("exp"))
+                return (failures::LINK_EXPIRED, Some("exp"));
             }
             Self::Invalid(invalid) | Self::NotFollowed(NotFollowed::Invalid(invalid)) => {
-                let status = match invalid {
-                    Invalid::QueryTooLong => StatusCode::URI_TOO_LONG,
-                    _ => StatusCode::BAD_REQUEST,
-                };
-                let (code, field) = invalid.code_and_field();
-                (status, code, field)
+                return invalid.failure_and_field();
             }
-            Self::InvalidBatch(InvalidBatch::TooMany) => {
-                (StatusCode::PAYLOAD_TOO_LARGE, "too_many_events", None)
-            }
-            Self::InvalidBatch(_) => (StatusCode::BAD_REQUEST, "invalid_json", None),
+            Self::InvalidBatch(InvalidBatch::TooMany) => failures::TOO_MANY_EVENTS,
+            Self::InvalidBatch(_) => failures::INVALID_JSON,
             Self::NotKept(NotAcknowledged::QueueFull)
-            | Self::NotSpooled(NotSpooled::Full | NotSpooled::Busy) => {
-                (StatusCode::SERVICE_UNAVAILABLE, "overloaded", None)
-            }
-            Self::NotKept(_) | Self::NotSpooled(_) => {
-                (StatusCode::SERVICE_UNAVAILABLE, "unavailable", None)
-            }
-        }
+            | Self::NotSpooled(NotSpooled::Full | NotSpooled::Busy) => failures::OVERLOADED,
+            Self::NotKept(_) | Self::NotSpooled(_) => failures::UNAVAILABLE,
+        };
+        (failure, None)
     }
 }
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let (status, code, field) = self.parts();
-        let mut response =
-            error_response(status, code, self.to_string(), field, self.retry_after());
+        let (failure, field) = self.failure_and_field();
+        let mut response = error_response(
+            failure.status_code(),
+            failure.code,
+            self.to_string(),
+            field,
+            self.retry_after(),
+        );
         // Some of them, such as 404 and 414, could be kept by a cache otherwise.
         let no_store = HeaderValue::from_static("no-store");
         response.headers_mut().insert(header::CACHE_CONTROL, no_store);

@@ -3,6 +3,7 @@
 mod api;
 mod client;
 mod config;
+mod contract;
 mod error;
 mod kafka_client;
 mod keeper;
@@ -18,6 +19,7 @@ mod spool;
 mod trace;
 mod watch;
 
+use service_kit::openapi::Contract;
 use steady_waits as _;
 use tokio_util::sync::CancellationToken;
 
@@ -37,4 +39,9 @@ pub use crate::{
 /// players get 503 until it does.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     bind(config).await?.serve(shutdown).await
+}
+
+/// What the public API promises, as it is served at `/openapi.json`.
+pub fn contract() -> Contract {
+    contract::contract()
 }

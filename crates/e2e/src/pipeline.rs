@@ -179,19 +179,37 @@ impl Pipeline {
             modules.display()
         );
         let script = folder.join(program).display().to_string();
-        let args = [&[script.as_str()], args].concat();
+        let (code, said) = self.run("node".into(), &[&[script.as_str()], args].concat()).await;
+        assert_eq!(code, 0, "{said}");
+        serde_json::from_str(said.lines().last().unwrap_or_default()).expect(&said)
+    }
+
+    /// Holds a service against the contract that it serves, with requests that Schemathesis makes up,
+    /// the same at each run. Returns what it says.
+    pub async fn check_contract(&self, service: &Service, args: &[&str]) -> String {
+        let checker = local_stack::repository().join(".local/schemathesis/bin/schemathesis");
+        let shown = checker.display();
+        assert!(checker.exists(), "{shown} is missing: run scripts/install.sh --tests");
+        let settings = local_stack::repository().join("crates/e2e/schemathesis.toml");
+        let (settings, url) = (settings.display().to_string(), service.url("/openapi.json"));
+        let own = ["--config-file", &settings, "run", &url];
+        let (code, said) = self.run(checker, &[&own, args].concat()).await;
+        assert_eq!(code, 0, "{said}");
+        said
+    }
+
+    /// Runs a program that is not ours to its end.
+    async fn run(&self, binary: PathBuf, args: &[&str]) -> (i32, String) {
+        let name = binary.file_name().and_then(|it| it.to_str()).expect("a name").to_owned();
         let command = Command {
-            binary: "node".into(),
+            binary,
             args: args.iter().map(ToString::to_string).collect(),
             environment: Vec::new(),
             inherits: true,
-            log: self.new_log(program),
+            log: self.new_log(&name),
         };
         let mut process = Process::spawn(&command);
-        let code = process.ended().await;
-        let said = process.said();
-        assert_eq!(code, 0, "{said}");
-        serde_json::from_str(said.lines().last().unwrap_or_default()).expect(&said)
+        (process.ended().await, process.said())
     }
 
     /// Where this test's own logs and pictures are.

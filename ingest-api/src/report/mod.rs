@@ -10,7 +10,9 @@ mod query;
 use std::{net::IpAddr, time::Duration};
 
 use proto_schemas::{AdId, EventId, Kind, Timestamp};
-use service_kit::settings::groups::EventAge;
+use service_kit::{openapi::Failure, settings::groups::EventAge};
+
+use crate::contract::failures;
 
 use self::form::{Form, Need};
 pub(crate) use self::{
@@ -59,20 +61,26 @@ pub(crate) enum Invalid {
 }
 
 impl Invalid {
-    /// The code and the field that the player is told.
-    pub(crate) fn code_and_field(&self) -> (&'static str, Option<&'static str>) {
+    /// What the player is told, and the field that is at fault.
+    pub(crate) fn failure_and_field(&self) -> (Failure, Option<&'static str>) {
         match *self {
             Self::Empty | Self::NotUtf8 | Self::NotJson { .. } | Self::NotAnObject => {
-                ("invalid_json", None)
+                (failures::INVALID_JSON, None)
             }
-            Self::QueryTooLong => ("query_too_long", None),
-            Self::Missing(field) => ("missing_field", Some(field)),
-            Self::Duplicate(field) => ("duplicate_field", Some(field)),
-            Self::Contradiction(field, _) => ("contradicting_fields", Some(field)),
-            Self::Field(field, _) => ("invalid_field", Some(field)),
-            Self::Ahead(_) => ("timestamp_in_future", Some("timestamp")),
-            Self::Old(_) => ("timestamp_too_old", Some("timestamp")),
+            Self::QueryTooLong => (failures::QUERY_TOO_LONG, None),
+            Self::Missing(field) => (failures::MISSING_FIELD, Some(field)),
+            Self::Duplicate(field) => (failures::DUPLICATE_FIELD, Some(field)),
+            Self::Contradiction(field, _) => (failures::CONTRADICTING_FIELDS, Some(field)),
+            Self::Field(field, _) => (failures::INVALID_FIELD, Some(field)),
+            Self::Ahead(_) => (failures::TIMESTAMP_IN_FUTURE, Some("timestamp")),
+            Self::Old(_) => (failures::TIMESTAMP_TOO_OLD, Some("timestamp")),
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn code_and_field(&self) -> (&'static str, Option<&'static str>) {
+        let (failure, field) = self.failure_and_field();
+        (failure.code, field)
     }
 }
 

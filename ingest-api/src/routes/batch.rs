@@ -9,11 +9,13 @@ use axum::{
 use proto_schemas::{AdEvent, DedupKey, Kind};
 use serde::Serialize;
 use service_kit::http::{read_body, whole_seconds};
+use utoipa::ToSchema;
 
 use super::media_type::{MediaType, OF_A_BATCH};
 use crate::{
     api::{Caller, Ingest},
     client::Client,
+    contract::{Batch, Packed, error_code, failures::OfABatch},
     error::Refusal,
     metrics::{Arrived, Outcome},
     report::{Report, json_array, json_lines},
@@ -23,20 +25,23 @@ use crate::{
 const MAX_BODY_BYTES: usize = 256 * 1024;
 
 /// What became of each event of a batch, in the order of the batch.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Verdicts {
+    #[schema(inline)]
     results: Vec<Verdict>,
 }
 
 /// What became of one event.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
 pub(crate) enum Verdict {
     /// Kafka or the spool has it.
     Received {
         /// Always `received`.
+        #[schema(pattern = "^received$", example = "received")]
         code: &'static str,
         /// The dedup key: a retry of the same event gets the same one.
+        #[schema(pattern = "^[0-9a-f]{32}$", example = "0ced09db965834809dc862d418f22bcc")]
         click_id: String,
     },
     /// It was not kept; the same words that a request with this event alone gets.
@@ -44,6 +49,7 @@ pub(crate) enum Verdict {
         /// A sentence.
         error: String,
         /// What happened, in `snake_case`.
+        #[schema(schema_with = error_code)]
         code: &'static str,
         /// The field that is at fault, where one is.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -54,10 +60,29 @@ pub(crate) enum Verdict {
     },
 }
 
-/// Takes a batch, and answers once everything in it that can be kept is kept.
+/// Takes a batch, and answers once everything in it that can be kept is kept
 ///
 /// An event that is refused does not refuse the others. Where all are, and each may be accepted
-/// later, the answer is that of a single event: 429 or 503.
+/// later, the answer is that of a single event: 429 or 503. Send those again whose verdict has a
+/// `retry_after`, and no others.
+#[utoipa::path(
+    post,
+    tag = "ingest",
+    path = "/ads/events",
+    params(Packed),
+    request_body(
+        description = "500 events and 256 KiB at most, as an array, or one on each line.",
+        content(
+            (Batch = "application/json"),
+            (Batch = "text/plain"),
+            (String = "application/x-ndjson"),
+        ),
+    ),
+    responses(
+        (status = 200, description = "What became of each event, in their order.", body = Verdicts),
+        OfABatch,
+    ),
+)]
 pub(crate) async fn events(
     State(ingest): State<Arc<Ingest>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
@@ -87,9 +112,10 @@ impl From<Fate> for Verdict {
         match fate {
             Ok(key) => Self::Received { code: "received", click_id: key.to_string() },
             Err(refusal) => {
-                let (code, field) = refusal.code_and_field();
+                let (failure, field) = refusal.failure_and_field();
                 let retry_after = refusal.retry_after().map(whole_seconds);
-                Self::Refused { error: refusal.to_string(), code, field, retry_after }
+                let (error, code) = (refusal.to_string(), failure.code);
+                Self::Refused { error, code, field, retry_after }
             }
         }
     }

@@ -12,6 +12,7 @@ use proto_schemas::{AdEvent, Kind};
 
 use crate::{
     api::{Caller, Ingest},
+    contract::{EventQuery, LinkQuery, failures::OfALink},
     error::Refusal,
     keeper::Kept,
     report::{Parameters, Report},
@@ -36,9 +37,28 @@ impl IntoResponse for Onward {
     }
 }
 
-/// Leads a viewer on where a signed link says, once the click is kept.
+/// Leads a viewer on where a signed link says, once the click is kept
 ///
-/// Also where it cannot be kept, which is counted: the viewer has clicked to see the page.
+/// Also where it cannot be kept, which is counted: the viewer has clicked to see the page. HEAD is
+/// answered as well, and counts nothing.
+#[utoipa::path(
+    get,
+    tag = "ingest",
+    path = "/ads/click",
+    operation_id = "follow_click",
+    params(EventQuery, LinkQuery),
+    responses(
+        (
+            status = 302,
+            description = "The way on.",
+            headers(
+                ("Location" = String, description = "The link's `to`."),
+                ("Cache-Control" = String, description = "Always `no-store`."),
+            ),
+        ),
+        OfALink,
+    ),
+)]
 pub(crate) async fn follow(
     State(ingest): State<Arc<Ingest>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,

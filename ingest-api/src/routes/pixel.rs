@@ -11,6 +11,7 @@ use proto_schemas::{AdEvent, Kind};
 
 use crate::{
     api::{Caller, Ingest},
+    contract::{EventQuery, failures::OfAPixel},
     error::Refusal,
     keeper::Kept,
     report::{Parameters, Report},
@@ -38,7 +39,25 @@ impl IntoResponse for Pixel {
     }
 }
 
-/// Takes one click, and answers once it is kept.
+/// Takes one click as the URL of an image, and answers once it is kept
+///
+/// For the ad tags of VAST. HEAD is answered as well, and counts nothing.
+#[utoipa::path(
+    get,
+    tag = "ingest",
+    path = "/ads/click.gif",
+    operation_id = "click_pixel",
+    params(EventQuery),
+    responses(
+        (
+            status = 200,
+            description = "One transparent pixel: it is kept, and will be counted once.",
+            content_type = "image/gif",
+            headers(("Cache-Control" = String, description = "Always `no-store`.")),
+        ),
+        OfAPixel,
+    ),
+)]
 pub(crate) async fn click(
     State(ingest): State<Arc<Ingest>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
@@ -49,7 +68,25 @@ pub(crate) async fn click(
     ingest.counted(kind, keep(&ingest, kind, peer, &uri, &headers)).await.map(|_| Pixel)
 }
 
-/// Takes one impression, and answers once it is kept.
+/// Takes one impression as the URL of an image, and answers once it is kept
+///
+/// For the ad tags of VAST. HEAD is answered as well, and counts nothing.
+#[utoipa::path(
+    get,
+    tag = "ingest",
+    path = "/ads/impression.gif",
+    operation_id = "impression_pixel",
+    params(EventQuery),
+    responses(
+        (
+            status = 200,
+            description = "One transparent pixel: it is kept, and will be counted once.",
+            content_type = "image/gif",
+            headers(("Cache-Control" = String, description = "Always `no-store`.")),
+        ),
+        OfAPixel,
+    ),
+)]
 pub(crate) async fn impression(
     State(ingest): State<Arc<Ingest>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,

@@ -9,10 +9,12 @@ use axum::{
 use proto_schemas::{AdEvent, Kind};
 use serde::Serialize;
 use service_kit::http::read_body;
+use utoipa::ToSchema;
 
 use super::media_type::{MediaType, OF_AN_EVENT};
 use crate::{
     api::{Caller, Ingest},
+    contract::{Event, Packed, failures::OfAnEvent},
     error::Refusal,
     keeper::Kept,
     report::Report,
@@ -22,14 +24,29 @@ use crate::{
 const MAX_BODY_BYTES: usize = 4096;
 
 /// What the player is told about an event that Kafka or the spool has.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Received {
+    /// `Click received` or `Impression received`.
+    #[schema(pattern = "^(Click|Impression) received$", example = "Click received")]
     message: &'static str,
     /// The dedup key: a retry of the same event gets the same one.
+    #[schema(pattern = "^[0-9a-f]{32}$", example = "0ced09db965834809dc862d418f22bcc")]
     click_id: String,
 }
 
-/// Takes one click, and answers once it is kept.
+/// Takes one click, and answers once it is kept
+#[utoipa::path(
+    post,
+    tag = "ingest",
+    path = "/ads/click",
+    operation_id = "post_click",
+    params(Packed),
+    request_body(
+        description = "4 KiB at most. `text/plain` is what `navigator.sendBeacon` sends.",
+        content((Event = "application/json"), (Event = "text/plain")),
+    ),
+    responses((status = 200, description = "It is kept, and will be counted once.", body = Received), OfAnEvent),
+)]
 pub(crate) async fn click(
     State(ingest): State<Arc<Ingest>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
@@ -39,7 +56,19 @@ pub(crate) async fn click(
     Ok(received("Click received", &click))
 }
 
-/// Takes one impression, and answers once it is kept.
+/// Takes one impression, and answers once it is kept
+#[utoipa::path(
+    post,
+    tag = "ingest",
+    path = "/ads/impression",
+    operation_id = "post_impression",
+    params(Packed),
+    request_body(
+        description = "4 KiB at most. `text/plain` is what `navigator.sendBeacon` sends.",
+        content((Event = "application/json"), (Event = "text/plain")),
+    ),
+    responses((status = 200, description = "It is kept, and will be counted once.", body = Received), OfAnEvent),
+)]
 pub(crate) async fn impression(
     State(ingest): State<Arc<Ingest>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,

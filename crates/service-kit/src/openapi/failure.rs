@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use axum::http::StatusCode;
 use serde_json::{Value, json};
 use utoipa::openapi::{
     AllOfBuilder, ContentBuilder, Header, HeaderBuilder, ObjectBuilder, OpenApi, Ref, RefOr,
@@ -25,8 +26,18 @@ impl Failure {
     pub const INTERNAL: Self =
         Self::new(500, "internal_error", "Something is broken on the server's side.");
 
+    /// What every route answers where too many requests are in flight (see
+    /// [`Load`](crate::http::Load)).
+    pub const OVERLOADED: Self =
+        Self::new(503, "overloaded", "There are too many requests at once.").passing();
+
     pub const fn new(status: u16, code: &'static str, when: &'static str) -> Self {
         Self { status, code, when, retry: false }
+    }
+
+    /// The status as a type.
+    pub fn status_code(&self) -> StatusCode {
+        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
     /// The same, with a `Retry-After`.
