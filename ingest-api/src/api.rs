@@ -51,6 +51,7 @@ pub(crate) struct Ingest {
     pub(crate) trust: Trust,
     pub(crate) click_limiter: AddressLimiter,
     pub(crate) impression_limiter: AddressLimiter,
+    pub(crate) load: Load,
     pub(crate) body_timeout: Duration,
     pub(crate) age_limits: EventAge,
     pub(crate) dedup_window: DedupWindow,
@@ -81,24 +82,18 @@ impl Caller {
     }
 }
 
-/// Returns the public API, limited by `load`, for pages of `origins` too, counted by `http_metrics`.
-pub(crate) fn router(
-    ingest: Arc<Ingest>,
-    load: &Load,
-    origins: &Origins,
-    http_metrics: &HttpMetrics,
-) -> Router {
+/// Returns the public API, for pages of `origins` too, counted by `http_metrics`.
+pub(crate) fn router(ingest: Arc<Ingest>, origins: &Origins, http_metrics: &HttpMetrics) -> Router {
     let router = Router::new()
-        .route(
-            "/ads/click",
-            post(single::click).get(click_through::follow).head(click_through::look),
-        )
+        .route("/ads/click", post(single::click))
         .route("/ads/impression", post(single::impression))
         .route("/ads/events", post(batch::events))
         .route("/ads/click.gif", get(pixel::click).head(pixel::look))
         .route("/ads/impression.gif", get(pixel::impression).head(pixel::look));
-    let methods = [Method::GET, Method::HEAD, Method::POST];
-    let router = cross_origin(with_fallbacks(load.wrap(router)), origins, methods);
+    // A viewer who follows a link is led on whatever the load is, so its handler looks at that itself.
+    let link = get(click_through::follow).head(click_through::look);
+    let router = with_fallbacks(ingest.load.wrap(router).route("/ads/click", link));
+    let router = cross_origin(router, origins, [Method::GET, Method::HEAD, Method::POST]);
     http_metrics.wrap(router.merge(contract().router()).with_state(ingest))
 }
 

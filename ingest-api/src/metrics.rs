@@ -34,7 +34,8 @@ pub(crate) enum Outcome {
     RateLimited,
     /// Any other 4xx: it was not an event.
     Refused,
-    /// 503 at once: too many events wait for Kafka, or the spool is full or has too many waiting.
+    /// 503 at once: too many events wait for Kafka, or the spool is full or has too many waiting. Of
+    /// requests that are too many at once only those that follow a link are counted.
     Overloaded,
     /// 503 after waiting: Kafka did not acknowledge it, and the spool, where there is one, has a
     /// disk that does not work. It may be on the topic all the same.

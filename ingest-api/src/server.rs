@@ -74,7 +74,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Server> {
     let spool = spooling.as_ref().map(|it| it.drain.spool.clone());
     registry.register_collector(Box::new(Spool::gauges(spool.as_ref())));
     let keeper = Keeper { producer, spool, breaker };
-    let ingest = Arc::new(ingest(&config, keeper, metrics));
+    let ingest = Arc::new(ingest(&config, load, keeper, metrics));
     let watched = Arc::downgrade(&ingest);
     Gauges::register(&mut registry, move || levels(&watched));
 
@@ -84,7 +84,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Server> {
     Ok(Server {
         public,
         admin,
-        router: api::router(Arc::clone(&ingest), &load, &config.cors_origins, &http_metrics),
+        router: api::router(Arc::clone(&ingest), &config.cors_origins, &http_metrics),
         ingest,
         spooling,
         registry,
@@ -204,7 +204,7 @@ async fn open_spool(
     Ok(Some(Spooling { drain, thread }))
 }
 
-fn ingest(config: &Config, keeper: Keeper, metrics: Metrics) -> Ingest {
+fn ingest(config: &Config, load: Load, keeper: Keeper, metrics: Metrics) -> Ingest {
     let max_keys = config.rate_limit_max_keys;
     let limiter = |kind, limit| AddressLimiter::new(limit, max_keys, metrics.overflow(kind));
     Ingest {
@@ -214,6 +214,7 @@ fn ingest(config: &Config, keeper: Keeper, metrics: Metrics) -> Ingest {
         },
         click_limiter: limiter(Kind::Click, config.click_limit),
         impression_limiter: limiter(Kind::Impression, config.impression_limit),
+        load,
         body_timeout: config.body_timeout,
         age_limits: config.events,
         dedup_window: config.dedup_window,
