@@ -23,7 +23,7 @@ use crate::{
     links::Links,
     metrics::Metrics,
     privacy::{Privacy, asks_for_privacy},
-    rate_limit::AddressLimiter,
+    rate_limit::RateLimits,
     report::{Invalid, Report},
     routes::{batch, click_through, pixel, single},
     trace::traceparent,
@@ -49,8 +49,7 @@ pub(crate) const ROUTES: [RouteStatuses; 13] = [
 /// What the handlers need. Shared behind an `Arc`.
 pub(crate) struct Ingest {
     pub(crate) trust: Trust,
-    pub(crate) click_limiter: AddressLimiter,
-    pub(crate) impression_limiter: AddressLimiter,
+    pub(crate) limits: RateLimits,
     pub(crate) load: Load,
     pub(crate) body_timeout: Duration,
     pub(crate) age_limits: EventAge,
@@ -98,26 +97,6 @@ pub(crate) fn router(ingest: Arc<Ingest>, origins: &Origins, http_metrics: &Http
 }
 
 impl Ingest {
-    pub(crate) fn limiter(&self, kind: Kind) -> &AddressLimiter {
-        match kind {
-            Kind::Click => &self.click_limiter,
-            Kind::Impression => &self.impression_limiter,
-        }
-    }
-
-    /// Takes an event off its address's allowance.
-    ///
-    /// Before anything is read, and whether it turns out to be valid or not: the limit is there to
-    /// protect us, and malformed requests cost as much as others.
-    pub(crate) fn admit(&self, kind: Kind, client: Client) -> Result<(), Refusal> {
-        if client.trusted {
-            return Ok(());
-        }
-        self.limiter(kind)
-            .admit(client.address)
-            .map_err(|retry_after| Refusal::RateLimited { retry_after })
-    }
-
     /// Runs what is to end with an event being kept, and counts what became of it.
     pub(crate) async fn counted(
         &self,

@@ -11,13 +11,11 @@ use tokio::{runtime::Handle, time::sleep};
 use tracing::{info, warn};
 
 use crate::{
+    circuit::{Change, Circuit, Way},
     error::Refusal,
     metrics::Outcome,
     producer::{Pending, Producer},
-    spool::{
-        Spool,
-        circuit::{Change, Circuit, Way},
-    },
+    spool::Spool,
 };
 
 /// Keeps events.
@@ -58,7 +56,7 @@ impl Keeper {
             self.producer.send(event, traceparent).await?;
             return Ok(Kept::Kafka);
         };
-        if self.breaker.way() == Way::Kafka && self.send(event, traceparent).await {
+        if self.breaker.way() == Way::Through && self.send(event, traceparent).await {
             return Ok(Kept::Kafka);
         }
         spool.keep(&[event], traceparent).await?;
@@ -81,7 +79,7 @@ impl Keeper {
                 .collect();
         };
         let mut on_kafka = vec![false; events.len()];
-        if self.breaker.way() == Way::Kafka {
+        if self.breaker.way() == Way::Through {
             // All of them are queued before the first is waited for.
             let attempts: Vec<_> = events.iter().map(|it| self.begin(it, traceparent)).collect();
             let outcomes = attempts.into_iter().map(async |attempt| match attempt {

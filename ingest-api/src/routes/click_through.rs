@@ -99,7 +99,9 @@ async fn keep(
     headers: &HeaderMap,
 ) -> Result<(AdEvent, Kept), Refusal> {
     let client = ingest.trust.client(peer, headers);
-    ingest.admit(Kind::Click, client)?;
+    let mut gate = ingest.limits.gate(client);
+    gate.enter(Kind::Click)?;
     let report = Report::from_parameters(parameters)?;
+    gate.admit_one(Kind::Click, report.ad_id).await?;
     ingest.keep(Kind::Click, &Caller::new(client, headers), report).await
 }
