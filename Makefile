@@ -24,7 +24,7 @@ test: ## Run every test against real servers that are started for it
 	@scripts/install.sh --tests
 	@cargo build --workspace --bins
 	@cargo build -p click-consumer --features failpoints --bin click-consumer-failpoints
-	@"$(TARGET_DIR)/debug/local-stack" exec -- cargo test --workspace --all-targets
+	@"$(TARGET_DIR)/debug/local-stack" exec -- cargo test --workspace --all-targets --no-fail-fast
 	@cargo test --workspace --doc
 
 chaos: ## Break everything at random under load, then check that nothing is lost or counted twice

@@ -49,7 +49,7 @@ const NEITHER_STORE: Failure = Failure::new(
 
 impl IntoResponses for Unavailable {
     fn responses() -> BTreeMap<String, openapi::RefOr<openapi::Response>> {
-        failures(&[NEITHER_STORE, Failure::INTERNAL])
+        failures(&[NEITHER_STORE, Failure::OVERLOADED, Failure::INTERNAL])
     }
 }
 
@@ -104,6 +104,7 @@ impl IntoResponses for NoVast {
             Self::NO_MEDIA,
             Self::OFF,
             Self::UNAVAILABLE,
+            Failure::OVERLOADED,
             Failure::INTERNAL,
         ])
     }

@@ -24,7 +24,7 @@ use crate::{
     links::Links,
     metrics::Metrics,
     privacy::{Privacy, asks_for_privacy},
-    rate_limit::AddressLimiter,
+    rate_limit::RateLimits,
     report::{Invalid, Report},
     routes::{batch, click_through, pixel, single},
 };
@@ -49,8 +49,8 @@ pub(crate) const ROUTES: [RouteStatuses; 13] = [
 /// What the handlers need. Shared behind an `Arc`.
 pub(crate) struct Ingest {
     pub(crate) trust: Trust,
-    pub(crate) click_limiter: AddressLimiter,
-    pub(crate) impression_limiter: AddressLimiter,
+    pub(crate) limits: RateLimits,
+    pub(crate) load: Load,
     pub(crate) body_timeout: Duration,
     pub(crate) age_limits: EventAge,
     pub(crate) dedup_window: DedupWindow,
@@ -81,24 +81,18 @@ impl Caller {
     }
 }
 
-/// Returns the public API, limited by `load`, for pages of `origins` too, counted by `http_metrics`.
-pub(crate) fn router(
-    ingest: Arc<Ingest>,
-    load: &Load,
-    origins: &Origins,
-    http_metrics: &HttpMetrics,
-) -> Router {
+/// Returns the public API, for pages of `origins` too, counted by `http_metrics`.
+pub(crate) fn router(ingest: Arc<Ingest>, origins: &Origins, http_metrics: &HttpMetrics) -> Router {
     let router = Router::new()
-        .route(
-            "/ads/click",
-            post(single::click).get(click_through::follow).head(click_through::look),
-        )
+        .route("/ads/click", post(single::click))
         .route("/ads/impression", post(single::impression))
         .route("/ads/events", post(batch::events))
         .route("/ads/click.gif", get(pixel::click).head(pixel::look))
         .route("/ads/impression.gif", get(pixel::impression).head(pixel::look));
-    let methods = [Method::GET, Method::HEAD, Method::POST];
-    let router = cross_origin(with_fallbacks(load.wrap(router)), origins, methods);
+    // A viewer who follows a link is led on whatever the load is, so its handler looks at that itself.
+    let link = get(click_through::follow).head(click_through::look);
+    let router = with_fallbacks(ingest.load.wrap(router).route("/ads/click", link));
+    let router = cross_origin(router, origins, [Method::GET, Method::HEAD, Method::POST]);
     with_server_spans(http_metrics.wrap(router.merge(contract().router()).with_state(ingest)))
 }
 
@@ -110,26 +104,6 @@ fn trace(headers: &HeaderMap) -> TraceContext {
 }
 
 impl Ingest {
-    pub(crate) fn limiter(&self, kind: Kind) -> &AddressLimiter {
-        match kind {
-            Kind::Click => &self.click_limiter,
-            Kind::Impression => &self.impression_limiter,
-        }
-    }
-
-    /// Takes an event off its address's allowance.
-    ///
-    /// Before anything is read, and whether it turns out to be valid or not: the limit is there to
-    /// protect us, and malformed requests cost as much as others.
-    pub(crate) fn admit(&self, kind: Kind, client: Client) -> Result<(), Refusal> {
-        if client.trusted {
-            return Ok(());
-        }
-        self.limiter(kind)
-            .admit(client.address)
-            .map_err(|retry_after| Refusal::RateLimited { retry_after })
-    }
-
     /// Runs what is to end with an event being kept, and counts what became of it.
     pub(crate) async fn counted(
         &self,

@@ -69,6 +69,9 @@ fn address(part: &[u8]) -> Option<IpAddr> {
 }
 
 #[cfg(test)]
+mod properties;
+
+#[cfg(test)]
 mod tests {
     use service_kit::settings::Value as _;
 

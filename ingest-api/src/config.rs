@@ -1,11 +1,6 @@
 //! Settings of the ingest service.
 
-use std::{
-    net::SocketAddr,
-    num::{NonZeroU32, NonZeroUsize},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use proto_schemas::DedupWindow;
 use service_kit::{
@@ -17,7 +12,7 @@ use service_kit::{
     },
 };
 
-use crate::{links::Links, privacy::Privacy, spool::SYNC_WITHIN};
+use crate::{links::Links, privacy::Privacy, rate_limit::RateLimitConfig, spool::SYNC_WITHIN};
 
 /// Settings, checked and ready for use.
 #[derive(Clone, Debug)]
@@ -44,17 +39,8 @@ pub struct Config {
     /// `LINK_SIGNING_KEY` and `LINK_SIGNING_KEY_PREVIOUS`: which click-through links are followed. None by
     /// default.
     pub links: Links,
-    /// `RATE_LIMIT_PER_MINUTE` and `RATE_LIMIT_BURST`, both 10 by default.
-    pub click_limit: Limit,
-    /// `IMPRESSION_RATE_LIMIT_PER_MINUTE` and `IMPRESSION_RATE_LIMIT_BURST`, both 600 by default.
-    pub impression_limit: Limit,
-    /// `RATE_LIMIT_MAX_KEYS`: how many addresses each of the two limiters remembers at once.
-    /// Defaults to 500,000, which takes 27 MB for each (measured).
-    ///
-    /// An address is remembered until its burst is whole again, a minute at most by default. Beyond
-    /// the cap, addresses that are not yet known share buckets: some of them are then limited
-    /// for what others did (see `ingest_rate_limiter_overflow_total`).
-    pub rate_limit_max_keys: NonZeroUsize,
+    /// `RATE_LIMIT_MODE` and what follows: who may send how much.
+    pub rate_limits: RateLimitConfig,
     /// `TRUSTED_PROXIES`: networks of the load balancers whose `X-Forwarded-For` is believed. Empty
     /// by default.
     ///
@@ -119,15 +105,6 @@ pub struct SpoolConfig {
     pub drain_at_stop: Duration,
 }
 
-/// How many requests one address may make: IPv4 by itself, IPv6 by its /64.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Limit {
-    /// How many it may make each minute in the long run.
-    pub per_minute: NonZeroU32,
-    /// How many it may make at once after it was silent.
-    pub burst: NonZeroU32,
-}
-
 impl AdminPort for Config {
     fn admin_listen(&self) -> SocketAddr {
         self.admin_listen
@@ -159,13 +136,7 @@ impl Settings for Config {
             dedup_window: dedup_window(vars),
             privacy: Privacy::read(vars),
             links: Links::read(vars),
-            click_limit: click_limit(vars),
-            impression_limit: impression_limit(vars),
-            rate_limit_max_keys: vars.or(
-                "RATE_LIMIT_MAX_KEYS",
-                "500000",
-                "How many addresses each rate limiter remembers; beyond, new ones share buckets",
-            ),
+            rate_limits: RateLimitConfig::read(vars),
             trusted_proxies: trusted_proxies(vars),
             trusted_senders: vars.or(
                 "TRUSTED_SENDERS",
@@ -193,14 +164,6 @@ impl Settings for Config {
             config.queue_events.get() <= 10_000_000,
             "must be at most 10000000",
         );
-        // The limiter counts in nanoseconds: what a burst takes to come back must fit 64 bits.
-        for (name, limit) in [
-            ("RATE_LIMIT_BURST", config.click_limit),
-            ("IMPRESSION_RATE_LIMIT_BURST", config.impression_limit),
-        ] {
-            let fits = limit.burst.get() <= 100_000_000;
-            vars.check(name, fits, "must be at most 100000000");
-        }
         // Requests in flight wait for Kafka once, perhaps for the spool, and the flush behind them
         // waits once more.
         let spool_wait =
@@ -255,36 +218,6 @@ fn dedup_window(vars: &mut Vars) -> DedupWindow {
     checked.unwrap_or(DedupWindow::MILLISECOND)
 }
 
-fn click_limit(vars: &mut Vars) -> Limit {
-    Limit {
-        per_minute: vars.or(
-            "RATE_LIMIT_PER_MINUTE",
-            "10",
-            "How many clicks one address (IPv6: one /64) may post each minute in the long run",
-        ),
-        burst: vars.or(
-            "RATE_LIMIT_BURST",
-            "10",
-            "How many clicks one address may post at once after it was silent",
-        ),
-    }
-}
-
-fn impression_limit(vars: &mut Vars) -> Limit {
-    Limit {
-        per_minute: vars.or(
-            "IMPRESSION_RATE_LIMIT_PER_MINUTE",
-            "600",
-            "How many impressions one address (IPv6: one /64) may post each minute in the long run",
-        ),
-        burst: vars.or(
-            "IMPRESSION_RATE_LIMIT_BURST",
-            "600",
-            "How many impressions one address may post at once after it was silent",
-        ),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use service_kit::settings::{Env, describe};
@@ -303,7 +236,6 @@ mod tests {
 
         assert_eq!(config.listen.port(), 8081);
         assert_eq!(config.admin_listen.port(), 9081);
-        assert_eq!((config.click_limit.per_minute.get(), config.click_limit.burst.get()), (10, 10));
         assert_eq!(config.dedup_window, DedupWindow::MILLISECOND);
         assert!(config.trusted_proxies.is_empty() && config.trusted_senders.is_empty());
     }

@@ -16,6 +16,7 @@ use crate::{
     links::NotFollowed,
     metrics::Outcome,
     producer::NotAcknowledged,
+    rate_limit::{Exceeded, Layer},
     report::{Invalid, InvalidBatch},
     spool::NotSpooled,
 };
@@ -28,8 +29,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(2);
 /// An event that was not accepted. The message is shown to the player; its source is only counted.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refusal {
-    #[error("There were too many requests from this address; see the Retry-After header.")]
-    RateLimited { retry_after: Duration },
+    #[error("There were too many requests from this address{}; see the Retry-After header.", of_which(.0))]
+    RateLimited(Exceeded),
 
     #[error("The body must be sent as {0}.")]
     MediaType(&'static str),
@@ -57,7 +58,7 @@ impl Refusal {
     /// What the metrics make of it.
     pub(crate) fn outcome(&self) -> Outcome {
         match self {
-            Self::RateLimited { .. } => Outcome::RateLimited,
+            Self::RateLimited(_) => Outcome::RateLimited,
             Self::MediaType(_)
             | Self::Body(_)
             | Self::Invalid(_)
@@ -72,7 +73,7 @@ impl Refusal {
     /// Whether the same may be accepted later, and when to send it again.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::RateLimited { retry_after } => Some(*retry_after),
+            Self::RateLimited(exceeded) => Some(exceeded.retry_after),
             Self::NotKept(_) | Self::NotSpooled(_) => Some(RETRY_AFTER),
             Self::MediaType(_)
             | Self::Body(_)
@@ -85,7 +86,7 @@ impl Refusal {
     /// What the player is told, and the field that is at fault.
     pub(crate) fn failure_and_field(&self) -> (Failure, Option<&'static str>) {
         let failure = match self {
-            Self::RateLimited { .. } => failures::RATE_LIMITED,
+            Self::RateLimited(_) => failures::RATE_LIMITED,
             Self::MediaType(_) => failures::UNSUPPORTED_MEDIA_TYPE,
             Self::Body(BodyError::TooLarge { .. }) => failures::BODY_TOO_LARGE,
             Self::Body(BodyError::TooSlow { .. }) => failures::BODY_TOO_SLOW,
@@ -125,11 +126,28 @@ impl IntoResponse for Refusal {
         // Some of them, such as 404 and 414, could be kept by a cache otherwise.
         let no_store = HeaderValue::from_static("no-store");
         response.headers_mut().insert(header::CACHE_CONTROL, no_store);
-        if let Self::Body(BodyError::UnknownCoding) = self {
-            let known = HeaderValue::from_static(CONTENT_CODINGS);
-            response.headers_mut().insert(header::ACCEPT_ENCODING, known);
+        match self {
+            Self::RateLimited(exceeded) => (exceeded.standing, response).into_response(),
+            Self::Body(BodyError::UnknownCoding) => {
+                let known = HeaderValue::from_static(CONTENT_CODINGS);
+                response.headers_mut().insert(header::ACCEPT_ENCODING, known);
+                response
+            }
+            _ => response,
         }
-        response
+    }
+}
+
+impl From<Exceeded> for Refusal {
+    fn from(exceeded: Exceeded) -> Self {
+        Self::RateLimited(exceeded)
+    }
+}
+
+fn of_which(exceeded: &Exceeded) -> &'static str {
+    match exceeded.layer {
+        Layer::Address => "",
+        Layer::Ad => " for this ad",
     }
 }
 

@@ -12,14 +12,12 @@ use tokio::{runtime::Handle, time::sleep};
 use tracing::{info, warn};
 
 use crate::{
+    circuit::{Change, Circuit, Way},
     error::Refusal,
     metrics::Outcome,
     producer::{Pending, Producer},
     spans,
-    spool::{
-        Spool,
-        circuit::{Change, Circuit, Way},
-    },
+    spool::Spool,
 };
 
 /// Keeps events.
@@ -64,7 +62,7 @@ impl Keeper {
             self.producer.send(event, trace).await?;
             return Ok(Kept::Kafka);
         };
-        if self.breaker.way() == Way::Kafka && self.send(event, trace).await {
+        if self.breaker.way() == Way::Through && self.send(event, trace).await {
             return Ok(Kept::Kafka);
         }
         spans::spool(1).around(spool.keep(&[event], trace)).await?;
@@ -87,7 +85,7 @@ impl Keeper {
                 .collect();
         };
         let mut on_kafka = vec![false; events.len()];
-        if self.breaker.way() == Way::Kafka {
+        if self.breaker.way() == Way::Through {
             // All of them are queued before the first is waited for.
             let attempts: Vec<_> = events.iter().map(|it| self.begin(it, trace)).collect();
             let outcomes = attempts.into_iter().map(async |attempt| match attempt {

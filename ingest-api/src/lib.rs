@@ -1,6 +1,7 @@
 //! Takes ad clicks and impressions over HTTP and puts them on Kafka.
 
 mod api;
+mod circuit;
 mod client;
 mod config;
 mod contract;
@@ -24,9 +25,10 @@ use steady_waits as _;
 use tokio_util::sync::CancellationToken;
 
 pub use crate::{
-    config::{Config, Limit, SpoolConfig},
+    config::{Config, SpoolConfig},
     links::Links,
     privacy::Privacy,
+    rate_limit::{Overrides, RateLimitConfig, SharedLimitConfig},
     server::{Server, bind},
     spool::OpenError,
 };

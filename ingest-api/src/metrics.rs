@@ -19,7 +19,6 @@ pub(crate) struct Metrics {
     ignored_addresses: Counter,
     produce: Histogram,
     producer_replaced: Counter,
-    overflow: Family<KindLabel, Counter>,
     led_on_uncounted: Family<ReasonLabel, Counter>,
 }
 
@@ -34,7 +33,8 @@ pub(crate) enum Outcome {
     RateLimited,
     /// Any other 4xx: it was not an event.
     Refused,
-    /// 503 at once: too many events wait for Kafka, or the spool is full or has too many waiting.
+    /// 503 at once: too many events wait for Kafka, or the spool is full or has too many waiting. Of
+    /// requests that are too many at once only those that follow a link are counted.
     Overloaded,
     /// 503 after waiting: Kafka did not acknowledge it, and the spool, where there is one, has a
     /// disk that does not work. It may be on the topic all the same.
@@ -79,14 +79,12 @@ impl Metrics {
                 4.0,
             ]),
             producer_replaced: Counter::default(),
-            overflow: Family::default(),
             led_on_uncounted: Family::default(),
         };
         for lost in [Outcome::RateLimited, Outcome::Refused, Outcome::Overloaded, Outcome::Failed] {
             drop(metrics.led_on_uncounted.get_or_create(&lost.into()));
         }
         for kind in Kind::ALL {
-            metrics.overflow(kind);
             for outcome in Outcome::ALL {
                 drop(metrics.events.get_or_create(&EventLabels::new(kind, outcome)));
             }
@@ -113,11 +111,6 @@ impl Metrics {
             "ingest_producer_replaced",
             "Kafka producers that were given up after a fatal error",
             metrics.producer_replaced.clone(),
-        );
-        registry.register(
-            "ingest_rate_limiter_overflow",
-            "Requests limited together with others, as too many addresses were known",
-            metrics.overflow.clone(),
         );
         registry.register(
             "ingest_redirects_without_click",
@@ -158,11 +151,6 @@ impl Metrics {
     pub(crate) fn producer_replaced(&self) {
         self.producer_replaced.inc();
     }
-
-    /// The counter of a limiter's shared buckets.
-    pub(crate) fn overflow(&self, kind: Kind) -> Counter {
-        self.overflow.get_or_create(&kind.into()).clone()
-    }
 }
 
 /// An event that is counted when this is dropped, which also happens where the client hangs up.
@@ -194,7 +182,7 @@ pub(crate) struct Gauges<F> {
 pub(crate) struct Levels {
     /// Events that wait for Kafka's acknowledgement.
     pub(crate) queued_events: i64,
-    /// Addresses that are remembered, by kind.
+    /// What the rate limits remember, by kind.
     pub(crate) limiter_keys: [(Kind, i64); 2],
 }
 
@@ -215,7 +203,7 @@ impl<F: Fn() -> Levels + Send + Sync + 'static> Collector for Gauges<F> {
         )?)?;
         let mut keys = encoder.encode_descriptor(
             "ingest_rate_limiter_keys",
-            "Addresses that the rate limiter remembers",
+            "Addresses, and pairs of an ad and an address, that the rate limits remember",
             None,
             MetricType::Gauge,
         )?;

@@ -79,6 +79,14 @@ impl Privacy {
     pub(crate) fn kept(&self, asked: bool) -> &KeptAddress {
         self.asked.as_ref().filter(|_| asked).unwrap_or(&self.usual)
     }
+
+    /// What addresses are hashed with where not every one is kept.
+    pub(crate) fn secret(&self) -> Option<&DedupSecret> {
+        match self.asked.as_ref().unwrap_or(&self.usual) {
+            KeptAddress::Full => None,
+            KeptAddress::Network(secret) | KeptAddress::Nothing(secret) => Some(secret),
+        }
+    }
 }
 
 /// Whether a browser says that its user wants no tracking: `DNT: 1` (Tracking Preference

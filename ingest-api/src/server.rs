@@ -30,7 +30,7 @@ use crate::{
     keeper::{Breaker, Keeper},
     metrics::{Gauges, Levels, Metrics},
     producer::Producer,
-    rate_limit::{AddressLimiter, keep_tidy},
+    rate_limit::{LimitMetrics, RateLimits},
     spool::{Drain, Spool, SpoolMetrics, WriterThread},
     watch::watch,
 };
@@ -74,7 +74,10 @@ pub async fn bind(config: Config) -> anyhow::Result<Server> {
     let spool = spooling.as_ref().map(|it| it.drain.spool.clone());
     registry.register_collector(Box::new(Spool::gauges(spool.as_ref())));
     let keeper = Keeper { producer, spool, breaker };
-    let ingest = Arc::new(ingest(&config, keeper, metrics));
+    let limit_metrics = LimitMetrics::register(&mut registry);
+    let limits =
+        RateLimits::new(config.rate_limits.clone(), config.privacy.secret(), limit_metrics)?;
+    let ingest = Arc::new(ingest(&config, load, limits, keeper, metrics));
     let watched = Arc::downgrade(&ingest);
     Gauges::register(&mut registry, move || levels(&watched));
 
@@ -84,7 +87,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Server> {
     Ok(Server {
         public,
         admin,
-        router: api::router(Arc::clone(&ingest), &load, &config.cors_origins, &http_metrics),
+        router: api::router(Arc::clone(&ingest), &config.cors_origins, &http_metrics),
         ingest,
         spooling,
         registry,
@@ -145,7 +148,6 @@ impl Server {
         background.spawn(admin::serve(admin, registry, readiness.clone(), drained.clone()));
         let Keeper { producer, spool, .. } = &ingest.keeper;
         background.spawn(watch(producer.clone(), spool.clone(), kafka, drained.clone()));
-        background.spawn(tidy(Arc::clone(&ingest), drained.clone()));
         let spool_thread = spooling.map(|Spooling { drain, thread }| {
             background.spawn(drain_until(drain, stop_draining.clone(), drained.clone()));
             thread
@@ -204,16 +206,20 @@ async fn open_spool(
     Ok(Some(Spooling { drain, thread }))
 }
 
-fn ingest(config: &Config, keeper: Keeper, metrics: Metrics) -> Ingest {
-    let max_keys = config.rate_limit_max_keys;
-    let limiter = |kind, limit| AddressLimiter::new(limit, max_keys, metrics.overflow(kind));
+fn ingest(
+    config: &Config,
+    load: Load,
+    limits: RateLimits,
+    keeper: Keeper,
+    metrics: Metrics,
+) -> Ingest {
     Ingest {
         trust: Trust {
             proxies: config.trusted_proxies.clone(),
             senders: config.trusted_senders.clone(),
         },
-        click_limiter: limiter(Kind::Click, config.click_limit),
-        impression_limiter: limiter(Kind::Impression, config.impression_limit),
+        limits,
+        load,
         body_timeout: config.body_timeout,
         age_limits: config.events,
         dedup_window: config.dedup_window,
@@ -231,7 +237,7 @@ fn levels(ingest: &Weak<Ingest>) -> Levels {
     Levels {
         queued_events: ingest.as_ref().map_or(0, |it| it.keeper.producer.queued()),
         limiter_keys: Kind::ALL.map(|kind| {
-            let keys = ingest.as_ref().map_or(0, |it| it.limiter(kind).keys());
+            let keys = ingest.as_ref().map_or(0, |it| it.limits.keys(kind));
             (kind, count(keys))
         }),
     }
@@ -244,8 +250,4 @@ async fn drain_until(drain: Drain, stop: CancellationToken, drained: Cancellatio
         Ok(()) => drained.cancelled().await,
         Err(error) => error!(%error, "spool can no longer be drained"),
     }
-}
-
-async fn tidy(ingest: Arc<Ingest>, shutdown: CancellationToken) {
-    keep_tidy(Kind::ALL.map(|kind| ingest.limiter(kind)), shutdown).await;
 }

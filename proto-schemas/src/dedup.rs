@@ -10,6 +10,9 @@ use crate::{AdId, EventId, Kind, Timestamp};
 /// Set apart from every other use of the hash, and from a later version of this one.
 const DOMAIN: &[u8] = b"ads.events.v1/dedup\0";
 
+/// The same for names of what is no event.
+const PSEUDONYM_DOMAIN: &[u8] = b"ads/pseudonym\0";
+
 /// 128 bits that are the same for the same event and for nothing else.
 ///
 /// The first half of a SHA-256: a player chooses part of the input, and a weaker hash would let it
@@ -102,6 +105,16 @@ impl DedupSecret {
     pub fn new(secret: &[u8]) -> Option<Self> {
         let long_enough = secret.len() >= Self::MIN_BYTES;
         long_enough.then(|| Hmac::new_from_slice(secret).ok().map(Self)).flatten()
+    }
+
+    /// A name for `value` that cannot be turned back without the secret. It has another one for each
+    /// `purpose`.
+    pub fn pseudonym(&self, purpose: &str, value: &[u8]) -> u128 {
+        let mut hash = self.0.clone();
+        for part in [PSEUDONYM_DOMAIN, purpose.as_bytes(), b"\0", value] {
+            hash.update(part);
+        }
+        u128::from_be_bytes(first_half(hash.finalize().into_bytes().into()))
     }
 }
 
@@ -245,6 +258,17 @@ mod tests {
         assert!(DedupSecret::new(&[b'x'; DedupSecret::MIN_BYTES - 1]).is_none());
         let secret = DedupSecret::new(&[b'x'; DedupSecret::MIN_BYTES]).expect("long enough");
         assert_eq!(format!("{secret:?}"), "DedupSecret");
+    }
+
+    #[test]
+    fn a_pseudonym_is_of_one_value_one_purpose_and_one_secret() {
+        let secret = |byte| DedupSecret::new(&[byte; DedupSecret::MIN_BYTES]).expect("long enough");
+        let name = secret(b'x').pseudonym("limits", b"value");
+
+        assert_eq!(name, secret(b'x').pseudonym("limits", b"value"));
+        assert_ne!(name, secret(b'y').pseudonym("limits", b"value"));
+        assert_ne!(name, secret(b'x').pseudonym("limits", b"other"));
+        assert_ne!(name, secret(b'x').pseudonym("limit", b"svalue"));
     }
 
     #[test]

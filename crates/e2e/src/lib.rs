@@ -29,7 +29,7 @@
 //! - [`chaos::Chaos`] does all of that at random (`make chaos`);
 //! - [`Collector`] takes the spans that services export;
 //! - [`until`] and its kin wait for a condition, never for time to pass;
-//! - [`settings`] and [`contracts`]: what is written about the settings and the APIs.
+//! - [`settings`], [`contracts`] and [`documents`]: what is written about the settings and the APIs.
 //!
 //! The binaries must be there: `cargo build --workspace --bins`. Cargo builds a crate's own binaries
 //! for its tests, but not those of others, so a test after a change without that command tests the
@@ -44,6 +44,7 @@ mod clock;
 mod collector;
 pub mod contracts;
 mod counts;
+pub mod documents;
 mod idle_crowd;
 pub mod kafka;
 mod load;

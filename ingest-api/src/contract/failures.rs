@@ -37,8 +37,7 @@ failures! {
 
 pub(crate) const RATE_LIMITED: Failure =
     Failure::new(429, "rate_limited", "There were too many requests from this address.").passing();
-pub(crate) const OVERLOADED: Failure =
-    Failure::new(503, "overloaded", "There is too much to do; sending it again is safe.").passing();
+pub(crate) const OVERLOADED: Failure = Failure::OVERLOADED;
 pub(crate) const UNAVAILABLE: Failure = Failure::new(
     503,
     "unavailable",

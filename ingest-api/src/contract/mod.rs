@@ -1,6 +1,7 @@
 //! What the public routes promise, in a machine's words.
 
 pub(crate) mod failures;
+mod limits;
 
 use proto_schemas::AdId;
 use serde::Serialize;
@@ -13,6 +14,7 @@ use utoipa::{
     },
 };
 
+use self::limits::LimitHeaders;
 use crate::routes::{batch, click_through, pixel, single};
 
 const DESCRIPTION: &str = "\
@@ -35,7 +37,8 @@ const DESCRIPTION: &str = "\
         pixel::click,
         pixel::impression,
         click_through::follow,
-    )
+    ),
+    modifiers(&LimitHeaders)
 )]
 pub(crate) struct Described;
 

@@ -14,10 +14,10 @@ use utoipa::ToSchema;
 use super::media_type::{MediaType, OF_A_BATCH};
 use crate::{
     api::{Caller, Ingest},
-    client::Client,
     contract::{Batch, Packed, error_code, failures::OfABatch},
     error::Refusal,
     metrics::{Arrived, Outcome},
+    rate_limit::{Exceeded, Gate, Standing},
     report::{Report, json_array, json_lines},
 };
 
@@ -87,10 +87,11 @@ pub(crate) async fn events(
     State(ingest): State<Arc<Ingest>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     request: Request,
-) -> Result<Json<Verdicts>, Refusal> {
+) -> Result<(Standing, Json<Verdicts>), Refusal> {
     let (parts, body) = request.into_parts();
     let client = ingest.trust.client(peer, &parts.headers);
-    let mut allowance = Allowance::of(&ingest, client)?;
+    let mut gate = ingest.limits.gate(client);
+    enter(&mut gate)?;
     let media_type = MediaType::of(&parts.headers, OF_A_BATCH)?;
 
     let body = read_body(&parts.headers, body, MAX_BODY_BYTES, ingest.body_timeout).await?;
@@ -99,9 +100,12 @@ pub(crate) async fn events(
         MediaType::JsonLines => json_lines(&body)?,
     };
     let caller = Caller::new(client, &parts.headers);
-    let checked = texts.into_iter().map(|text| check(&mut allowance, &caller, text)).collect();
-    let fates = unless_all_may_pass_later(keep(&ingest, &caller, checked).await)?;
-    Ok(Json(Verdicts { results: fates.into_iter().map(Verdict::from).collect() }))
+    let check = |text| check(&ingest, &mut gate, &caller, text);
+    let checked = texts.into_iter().map(check).collect();
+    let admitted = admit(&mut gate, checked).await;
+    let fates = unless_all_may_pass_later(keep(&ingest, &caller, admitted).await)?;
+    let results = fates.into_iter().map(Verdict::from).collect();
+    Ok((gate.standing(), Json(Verdicts { results })))
 }
 
 /// The id of an event that is kept, or why it is not.
@@ -121,68 +125,64 @@ impl From<Fate> for Verdict {
     }
 }
 
-/// What one address may still send in this batch.
-struct Allowance<'a> {
-    ingest: &'a Ingest,
-    client: Client,
-    /// An event of this kind has been paid for already.
-    paid: Option<Kind>,
+/// An event that may still be kept, or why it is not.
+type Candidate<'a> = Result<(Arrived<'a>, AdEvent), Refusal>;
+
+/// Takes the first event off its address's allowance before anything is read, so that who has none
+/// left is refused at once. A batch costs what its events cost, and one event at least.
+fn enter(gate: &mut Gate<'_>) -> Result<(), Exceeded> {
+    // An impression first, as there are more of them.
+    gate.enter(Kind::Impression).or_else(|_| gate.enter(Kind::Click))
 }
 
-impl<'a> Allowance<'a> {
-    /// Takes the first event off the allowance before anything is read, so that who has none left is
-    /// refused at once. A batch costs what its events cost, and one event at least.
-    fn of(ingest: &'a Ingest, client: Client) -> Result<Self, Refusal> {
-        // Of impressions first, as there are more of them.
-        let paid = match ingest.admit(Kind::Impression, client) {
-            Ok(()) => Kind::Impression,
-            Err(_) => ingest.admit(Kind::Click, client).map(|()| Kind::Click)?,
-        };
-        Ok(Self { ingest, client, paid: Some(paid) })
-    }
-
-    fn admit(&mut self, kind: Kind) -> Result<(), Refusal> {
-        if self.paid.take_if(|paid| *paid == kind).is_some() {
-            return Ok(());
-        }
-        self.ingest.admit(kind, self.client)
-    }
-}
-
-/// Reads one event, takes it off the allowance, and checks it.
+/// Reads one event and checks it.
 ///
 /// Malformed events cost as much as others, but are told what is wrong with them also where nothing
 /// is left: sending them again would not help.
 fn check<'a>(
-    allowance: &mut Allowance<'a>,
+    ingest: &'a Ingest,
+    gate: &mut Gate<'_>,
     caller: &Caller,
     text: &[u8],
-) -> Result<(Arrived<'a>, AdEvent), Refusal> {
-    let ingest = allowance.ingest;
+) -> Candidate<'a> {
     let (kind, report) = Report::with_kind_from_json(text).inspect_err(|_| {
-        allowance.admit(Kind::Impression).ok();
+        gate.charge(Kind::Impression);
         ingest.metrics.unreadable();
     })?;
     let arrived = ingest.metrics.arrived(kind);
-    let admitted = allowance.admit(kind);
     let event = report.map_err(Refusal::from).and_then(|it| Ok(ingest.event(kind, caller, it)?));
-    match event.and_then(|event| admitted.map(|()| event)) {
+    match event {
         Ok(event) => Ok((arrived, event)),
         Err(refusal) => {
+            gate.charge(kind);
             arrived.became(refusal.outcome());
             Err(refusal)
         }
     }
 }
 
+/// Lets the events through that are not more than their address may send.
+async fn admit<'a>(gate: &mut Gate<'_>, checked: Vec<Candidate<'a>>) -> Vec<Candidate<'a>> {
+    let asked: Vec<_> = checked.iter().flatten().map(|(_, it)| (it.kind, it.ad_id)).collect();
+    let mut fates = gate.admit(&asked).await.into_iter();
+    let admitted = checked.into_iter().map(|candidate| {
+        let (arrived, event) = candidate?;
+        match fates.next() {
+            Some(Err(exceeded)) => {
+                let refusal = Refusal::from(exceeded);
+                arrived.became(refusal.outcome());
+                Err(refusal)
+            }
+            _ => Ok((arrived, event)),
+        }
+    });
+    admitted.collect()
+}
+
 /// Keeps the events that passed, all at the same time, and says of each what became of it.
-async fn keep(
-    ingest: &Ingest,
-    caller: &Caller,
-    checked: Vec<Result<(Arrived<'_>, AdEvent), Refusal>>,
-) -> Vec<Fate> {
+async fn keep(ingest: &Ingest, caller: &Caller, admitted: Vec<Candidate<'_>>) -> Vec<Fate> {
     let (mut refused, mut arrived, mut events) = (Vec::new(), Vec::new(), Vec::new());
-    for one in checked {
+    for one in admitted {
         match one {
             Ok((its_arrival, event)) => {
                 refused.push(None);

@@ -15,6 +15,7 @@ use crate::{
     contract::{EventQuery, LinkQuery, failures::OfALink},
     error::Refusal,
     keeper::Kept,
+    metrics::Outcome,
     report::{Parameters, Report},
 };
 
@@ -68,6 +69,11 @@ pub(crate) async fn follow(
     let (parameters, onward) = link(&ingest, &uri).inspect_err(|refusal| {
         ingest.metrics.arrived(Kind::Click).became(refusal.outcome());
     })?;
+    let Some(_place) = ingest.load.enter() else {
+        ingest.metrics.arrived(Kind::Click).became(Outcome::Overloaded);
+        ingest.metrics.led_on_uncounted(Outcome::Overloaded);
+        return Ok(onward);
+    };
     let keeping = keep(&ingest, peer, &parameters, &headers);
     if let Err(refusal) = ingest.counted(Kind::Click, keeping).await {
         ingest.metrics.led_on_uncounted(refusal.outcome());
@@ -93,7 +99,9 @@ async fn keep(
     headers: &HeaderMap,
 ) -> Result<(AdEvent, Kept), Refusal> {
     let client = ingest.trust.client(peer, headers);
-    ingest.admit(Kind::Click, client)?;
+    let mut gate = ingest.limits.gate(client);
+    gate.enter(Kind::Click)?;
     let report = Report::from_parameters(parameters)?;
+    gate.admit_one(Kind::Click, report.ad_id).await?;
     ingest.keep(Kind::Click, &Caller::new(client, headers), report).await
 }

@@ -7,13 +7,13 @@ use axum::{
     http::{HeaderMap, HeaderName, Uri, header},
     response::{IntoResponse, Response},
 };
-use proto_schemas::{AdEvent, Kind};
+use proto_schemas::Kind;
 
 use crate::{
     api::{Caller, Ingest},
     contract::{EventQuery, failures::OfAPixel},
     error::Refusal,
-    keeper::Kept,
+    rate_limit::Standing,
     report::{Parameters, Report},
 };
 
@@ -63,9 +63,8 @@ pub(crate) async fn click(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     uri: Uri,
     headers: HeaderMap,
-) -> Result<Pixel, Refusal> {
-    let kind = Kind::Click;
-    ingest.counted(kind, keep(&ingest, kind, peer, &uri, &headers)).await.map(|_| Pixel)
+) -> Result<(Standing, Pixel), Refusal> {
+    keep(&ingest, Kind::Click, peer, &uri, &headers).await
 }
 
 /// Takes one impression as the URL of an image, and answers once it is kept
@@ -92,9 +91,8 @@ pub(crate) async fn impression(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     uri: Uri,
     headers: HeaderMap,
-) -> Result<Pixel, Refusal> {
-    let kind = Kind::Impression;
-    ingest.counted(kind, keep(&ingest, kind, peer, &uri, &headers)).await.map(|_| Pixel)
+) -> Result<(Standing, Pixel), Refusal> {
+    keep(&ingest, Kind::Impression, peer, &uri, &headers).await
 }
 
 /// Answers HEAD, which whoever looks at a link sends, and which is no event.
@@ -108,10 +106,16 @@ async fn keep(
     peer: SocketAddr,
     uri: &Uri,
     headers: &HeaderMap,
-) -> Result<(AdEvent, Kept), Refusal> {
+) -> Result<(Standing, Pixel), Refusal> {
     let client = ingest.trust.client(peer, headers);
-    ingest.admit(kind, client)?;
-    let parameters = Parameters::parse(uri.query().unwrap_or_default())?;
-    let report = Report::from_parameters(&parameters)?;
-    ingest.keep(kind, &Caller::new(client, headers), report).await
+    let mut gate = ingest.limits.gate(client);
+    let keeping = async {
+        gate.enter(kind)?;
+        let parameters = Parameters::parse(uri.query().unwrap_or_default())?;
+        let report = Report::from_parameters(&parameters)?;
+        gate.admit_one(kind, report.ad_id).await?;
+        ingest.keep(kind, &Caller::new(client, headers), report).await
+    };
+    ingest.counted(kind, keeping).await?;
+    Ok((gate.standing(), Pixel))
 }

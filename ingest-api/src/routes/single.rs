@@ -16,7 +16,7 @@ use crate::{
     api::{Caller, Ingest},
     contract::{Event, Packed, failures::OfAnEvent},
     error::Refusal,
-    keeper::Kept,
+    rate_limit::Standing,
     report::Report,
 };
 
@@ -51,9 +51,9 @@ pub(crate) async fn click(
     State(ingest): State<Arc<Ingest>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     request: Request,
-) -> Result<Json<Received>, Refusal> {
-    let click = ingest.counted(Kind::Click, keep(&ingest, Kind::Click, peer, request)).await?;
-    Ok(received("Click received", &click))
+) -> Result<(Standing, Json<Received>), Refusal> {
+    let (click, standing) = keep(&ingest, Kind::Click, peer, request).await?;
+    Ok((standing, received("Click received", &click)))
 }
 
 /// Takes one impression, and answers once it is kept
@@ -73,29 +73,33 @@ pub(crate) async fn impression(
     State(ingest): State<Arc<Ingest>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     request: Request,
-) -> Result<Json<Received>, Refusal> {
-    let kind = Kind::Impression;
-    let impression = ingest.counted(kind, keep(&ingest, kind, peer, request)).await?;
-    Ok(received("Impression received", &impression))
+) -> Result<(Standing, Json<Received>), Refusal> {
+    let (impression, standing) = keep(&ingest, Kind::Impression, peer, request).await?;
+    Ok((standing, received("Impression received", &impression)))
 }
 
 fn received(message: &'static str, event: &AdEvent) -> Json<Received> {
     Json(Received { message, click_id: event.dedup_key.to_string() })
 }
 
-/// Admits, reads and checks a request, and returns its event once it is kept, and where.
+/// Admits, reads, checks and counts a request, and returns its event once it is kept.
 async fn keep(
     ingest: &Ingest,
     kind: Kind,
     peer: SocketAddr,
     request: Request,
-) -> Result<(AdEvent, Kept), Refusal> {
+) -> Result<(AdEvent, Standing), Refusal> {
     let (parts, body) = request.into_parts();
     let client = ingest.trust.client(peer, &parts.headers);
-    ingest.admit(kind, client)?;
-    MediaType::of(&parts.headers, OF_AN_EVENT)?;
-
-    let body = read_body(&parts.headers, body, MAX_BODY_BYTES, ingest.body_timeout).await?;
-    let report = Report::from_json(&body)?;
-    ingest.keep(kind, &Caller::new(client, &parts.headers), report).await
+    let mut gate = ingest.limits.gate(client);
+    let keeping = async {
+        gate.enter(kind)?;
+        MediaType::of(&parts.headers, OF_AN_EVENT)?;
+        let body = read_body(&parts.headers, body, MAX_BODY_BYTES, ingest.body_timeout).await?;
+        let report = Report::from_json(&body)?;
+        gate.admit_one(kind, report.ad_id).await?;
+        ingest.keep(kind, &Caller::new(client, &parts.headers), report).await
+    };
+    let event = ingest.counted(kind, keeping).await?;
+    Ok((event, gate.standing()))
 }

@@ -9,10 +9,10 @@ use tracing::{debug, info};
 
 use super::{
     Spool,
-    circuit::{PROBE_EVERY, Way},
     store::{Entry, Sequence},
 };
 use crate::{
+    circuit::{PROBE_EVERY, Way},
     keeper::Breaker,
     producer::{NotAcknowledged, Producer},
 };
@@ -71,7 +71,7 @@ impl Drain {
                 () = sleep(PAUSE) => {}
             }
         }
-        while self.breaker.way() == Way::Spool {
+        while self.breaker.way() == Way::Around {
             sleep(PROBE_EVERY / 4).await;
         }
     }

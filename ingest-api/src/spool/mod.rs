@@ -1,6 +1,5 @@
 //! A queue on the local disk, for events that Kafka cannot take in time.
 
-pub(crate) mod circuit;
 mod drain;
 mod file;
 mod metrics;

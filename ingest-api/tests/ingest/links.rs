@@ -6,6 +6,7 @@ use click_link::{Link, LinkKey, Target};
 use local_stack::testing::stack;
 use proto_schemas::{AdId, Kind, Timestamp, headers};
 use reqwest::{Client, Method, StatusCode, redirect};
+use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
 use crate::harness::{PATIENCE, TestIngest, answer, decoded, records};
 
@@ -122,6 +123,23 @@ async fn a_viewer_is_led_on_also_where_the_click_is_lost_and_that_is_counted() {
     let ingest = TestIngest::start_unready(&away).await;
     led_on(&ingest, &link).await;
     assert!(lost(&ingest, "failed").await.eq(&1.0));
+}
+
+#[tokio::test]
+async fn a_viewer_is_led_on_also_where_there_are_too_many_requests() {
+    let settings = [KEY, NO_KAFKA, ("INGEST_MAX_REQUESTS_IN_FLIGHT", "1")];
+    let ingest = TestIngest::start_unready(&settings).await;
+    let head = b"POST /ads/click HTTP/1.1\r\nhost: ingest\r\ncontent-type: application/json\r\n\
+                 content-length: 100\r\n\r\n{";
+    let mut slow = TcpStream::connect(ingest.address).await.expect("connected");
+    slow.write_all(head).await.expect("sent");
+    ingest.until("in flight", async |it| it.metric("http_requests_in_flight").await.eq(&1.0)).await;
+
+    led_on(&ingest, &link(KEY.1, None)).await;
+
+    assert!(lost(&ingest, "overloaded").await.eq(&1.0));
+    let shed = answer(ingest.request(Method::GET, "/ads/click.gif?ad_id=7")).await;
+    assert_eq!((shed.status, shed.code()), (StatusCode::SERVICE_UNAVAILABLE, "overloaded"));
 }
 
 #[tokio::test]

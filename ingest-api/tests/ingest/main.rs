@@ -13,6 +13,7 @@ mod outages;
 mod packed;
 mod pixels;
 mod privacy;
+mod shared_limits;
 mod shutdown;
 mod spool;
 mod spool_crashes;

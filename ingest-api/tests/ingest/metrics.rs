@@ -26,6 +26,8 @@ async fn the_exposed_names_stay() {
         "ingest_produce_duration_seconds histogram",
         "ingest_producer_queue_events gauge",
         "ingest_producer_replaced counter",
+        "ingest_rate_limit_exceeded counter",
+        "ingest_rate_limit_shared counter",
         "ingest_rate_limiter_keys gauge",
         "ingest_rate_limiter_overflow counter",
         "ingest_redirects_without_click counter",

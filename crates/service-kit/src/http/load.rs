@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use prometheus_client::metrics::gauge::Gauge;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::error::error_response;
 use super::metrics::ServerMetrics;
@@ -31,6 +31,17 @@ impl Load {
         Self { places: Arc::new(places), metrics }
     }
 
+    /// Takes a place for one request until it is dropped, for a handler that has another answer where there
+    /// is none than a 503.
+    pub fn enter(&self) -> Option<Place<'_>> {
+        let Ok(place) = self.places.try_acquire() else {
+            self.metrics.shed.inc();
+            return None;
+        };
+        self.metrics.in_flight.inc();
+        Some(Place { _place: place, in_flight: &self.metrics.in_flight })
+    }
+
     /// Returns `router` with a 503 for requests to its routes that are too many at once, before
     /// anything of them but the head is read.
     ///
@@ -41,11 +52,7 @@ impl Load {
 }
 
 async fn limit(State(load): State<Load>, request: Request, next: Next) -> Response {
-    let Ok(_place) = load.places.try_acquire() else {
-        load.metrics.shed.inc();
-        return shed();
-    };
-    let _counted = InFlight::count(&load.metrics.in_flight);
+    let Some(_place) = load.enter() else { return shed() };
     next.run(request).await
 }
 
@@ -55,17 +62,15 @@ fn shed() -> Response {
     error_response(status, "overloaded", message, None, Some(RETRY_AFTER))
 }
 
-struct InFlight<'a>(&'a Gauge);
-
-impl<'a> InFlight<'a> {
-    fn count(gauge: &'a Gauge) -> Self {
-        gauge.inc();
-        Self(gauge)
-    }
+/// A request's place among those in flight.
+#[derive(Debug)]
+pub struct Place<'a> {
+    _place: SemaphorePermit<'a>,
+    in_flight: &'a Gauge,
 }
 
-impl Drop for InFlight<'_> {
+impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.0.dec();
+        self.in_flight.dec();
     }
 }

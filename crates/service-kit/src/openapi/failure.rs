@@ -26,6 +26,11 @@ impl Failure {
     pub const INTERNAL: Self =
         Self::new(500, "internal_error", "Something is broken on the server's side.");
 
+    /// What every route answers where too many requests are in flight (see
+    /// [`Load`](crate::http::Load)).
+    pub const OVERLOADED: Self =
+        Self::new(503, "overloaded", "There are too many requests at once.").passing();
+
     pub const fn new(status: u16, code: &'static str, when: &'static str) -> Self {
         Self { status, code, when, retry: false }
     }

@@ -79,10 +79,19 @@ pub struct Redis {
 
 impl Settings for Redis {
     fn read(vars: &mut Vars) -> Self {
-        let url: SecretString = vars.required(
+        Self::read_if(vars, true)
+    }
+}
+
+impl Redis {
+    /// Reads the settings where Redis is `needed`. Where it is not and there is no `REDIS_URL`, what is
+    /// returned is of no use.
+    pub fn read_if(vars: &mut Vars, needed: bool) -> Self {
+        let url: SecretString = vars.required_if(
+            needed,
             "REDIS_URL",
             "redis://127.0.0.1:16379",
-            "The Redis server that holds the counters, as a redis:// URL",
+            "The Redis server of the counters, as a redis:// URL; ingest: only for shared rate limits",
         );
         let prefix: String = vars.or(
             "REDIS_PREFIX",

@@ -132,8 +132,24 @@ impl Vars {
         example: &'static str,
         help: &'static str,
     ) -> T {
+        self.required_if(true, name, example, help)
+    }
+
+    /// Returns the setting, without which the service cannot run where it is `needed` because of
+    /// another one. Otherwise the example is returned where it is missing.
+    ///
+    /// # Panics
+    ///
+    /// If the example cannot be parsed, which is a mistake in the program and not of its operator.
+    pub fn required_if<T: Value>(
+        &mut self,
+        needed: bool,
+        name: &'static str,
+        example: &'static str,
+        help: &'static str,
+    ) -> T {
         self.note(name, Fallback::Required { example }, help);
-        if self.env.get(name).is_none() {
+        if needed && self.env.get(name).is_none() {
             self.problem(name, format!("is required, for example {example}"));
         }
         self.parsed(name).unwrap_or_else(|| own(name, example))

@@ -44,6 +44,15 @@ impl Cidrs {
         Self(networks.into_iter().collect())
     }
 
+    /// Reads one network. A bare address is a network of one.
+    ///
+    /// # Errors
+    ///
+    /// A reason that can follow what was read.
+    pub fn network(text: &str) -> Result<IpNet, String> {
+        network(text)
+    }
+
     /// Tells whether one of the networks holds `address`.
     ///
     /// An IPv4 address that arrives as IPv6 (`::ffff:10.0.0.1`) is looked up as IPv4.

@@ -1,30 +1,31 @@
-//! Whether Kafka is known to be away, so that events need not wait to find it out each for itself.
+//! Whether a server is known to be away, so that requests need not wait to find it out each for itself.
 
 use std::time::{Duration, Instant};
 
-/// How many events in a row Kafka may fail to acknowledge before it is taken to be away.
+/// How many requests in a row a server may fail before it is taken to be away.
 const FAILURES: u32 = 5;
 
-/// How often one event is sent to a Kafka that is taken to be away, to find out whether it is back.
+/// How often one request is sent to a server that is taken to be away, to find out whether it is back.
 pub(crate) const PROBE_EVERY: Duration = Duration::from_secs(1);
 
-/// Where an event goes first.
+/// Which way a request takes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Way {
-    Kafka,
-    /// Kafka is known to be away.
-    Spool,
+    /// The server is asked.
+    Through,
+    /// The server is known to be away.
+    Around,
 }
 
-/// What the last events say of Kafka. No clock of its own and no I/O.
+/// What the last requests say of a server. No clock of its own and no I/O.
 #[derive(Debug, Default)]
 pub(crate) struct Circuit(State);
 
 #[derive(Debug)]
 enum State {
-    /// Kafka takes events, but for the last so many.
+    /// The server answers, but for the last so many.
     Closed { failures: u32 },
-    /// Kafka is away. At this time one event may try it again.
+    /// The server is away. At this time one request may try it again.
     Open { next_probe: Instant },
 }
 
@@ -43,34 +44,34 @@ pub(crate) enum Change {
 }
 
 impl Circuit {
-    /// Says where an event of `now` goes.
+    /// Says which way a request of `now` takes.
     ///
-    /// While Kafka is away that is Kafka for one event each second. Nothing waits for that event's
-    /// fate, so one whose player hangs up blocks nobody.
+    /// While the server is away that is through it for one request each second. Nothing waits for that
+    /// one's fate, so one whose player hangs up blocks nobody.
     pub(crate) fn way(&mut self, now: Instant) -> Way {
         match &mut self.0 {
-            State::Closed { .. } => Way::Kafka,
+            State::Closed { .. } => Way::Through,
             State::Open { next_probe } if *next_probe <= now => {
                 *next_probe = now + PROBE_EVERY;
-                Way::Kafka
+                Way::Through
             }
-            State::Open { .. } => Way::Spool,
+            State::Open { .. } => Way::Around,
         }
     }
 
-    /// Tells whether Kafka is taken to be away.
+    /// Tells whether the server is taken to be away.
     pub(crate) fn is_open(&self) -> bool {
         matches!(self.0, State::Open { .. })
     }
 
-    /// Takes in that Kafka acknowledged an event, whenever that was sent.
+    /// Takes in that the server did what it was asked, whenever that was.
     pub(crate) fn succeeded(&mut self) -> Change {
         let was_open = self.is_open();
         self.0 = State::Closed { failures: 0 };
         if was_open { Change::Closed } else { Change::None }
     }
 
-    /// Takes in that Kafka did not acknowledge an event in time.
+    /// Takes in that the server did not do in time what it was asked.
     pub(crate) fn failed(&mut self, now: Instant) -> Change {
         match &mut self.0 {
             State::Closed { failures } if *failures + 1 < FAILURES => {
@@ -100,36 +101,36 @@ mod tests {
     }
 
     #[test]
-    fn single_failures_leave_the_way_to_kafka_open() {
+    fn single_failures_leave_the_way_open() {
         let (mut circuit, now) = (Circuit::default(), Instant::now());
 
         for _ in 0..10 * FAILURES {
             circuit.failed(now);
-            assert_eq!(circuit.way(now), Way::Kafka);
+            assert_eq!(circuit.way(now), Way::Through);
             assert_eq!(circuit.succeeded(), Change::None);
         }
     }
 
     #[test]
-    fn after_failures_in_a_row_events_go_to_the_spool_at_once() {
+    fn after_failures_in_a_row_the_way_is_around_at_once() {
         let now = Instant::now();
         let mut circuit = open(now);
 
-        assert_eq!(circuit.way(now), Way::Spool);
+        assert_eq!(circuit.way(now), Way::Around);
         assert_eq!(circuit.failed(now), Change::None, "said once");
     }
 
     #[test]
-    fn one_event_each_second_tries_kafka_again() {
+    fn one_request_each_second_tries_the_server_again() {
         let start = Instant::now();
         let mut circuit = open(start);
 
         for second in 1..5 {
             let now = start + second * PROBE_EVERY;
-            assert_eq!(circuit.way(now), Way::Kafka);
-            assert_eq!(circuit.way(now), Way::Spool, "one is enough");
+            assert_eq!(circuit.way(now), Way::Through);
+            assert_eq!(circuit.way(now), Way::Around, "one is enough");
             circuit.failed(now);
-            assert_eq!(circuit.way(now + PROBE_EVERY / 2), Way::Spool);
+            assert_eq!(circuit.way(now + PROBE_EVERY / 2), Way::Around);
         }
     }
 
@@ -138,17 +139,17 @@ mod tests {
         let start = Instant::now();
         let mut circuit = open(start);
 
-        assert_eq!(circuit.way(start + PROBE_EVERY), Way::Kafka);
-        assert_eq!(circuit.way(start + 2 * PROBE_EVERY), Way::Kafka);
+        assert_eq!(circuit.way(start + PROBE_EVERY), Way::Through);
+        assert_eq!(circuit.way(start + 2 * PROBE_EVERY), Way::Through);
     }
 
     #[test]
-    fn the_first_acknowledgement_opens_the_way_again() {
+    fn the_first_success_opens_the_way_again() {
         let now = Instant::now();
         let mut circuit = open(now);
 
         assert_eq!(circuit.succeeded(), Change::Closed);
-        assert_eq!(circuit.way(now), Way::Kafka);
+        assert_eq!(circuit.way(now), Way::Through);
         assert_eq!(circuit.failed(now), Change::None, "it counts from the beginning");
     }
 }
