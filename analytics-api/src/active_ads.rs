@@ -17,6 +17,7 @@ use crate::{
     guard::{Fallback, Guard},
     health::{Health, HealthLog},
     metrics::{Metrics, Route},
+    spans,
 };
 
 /// Answers which ads players are told of.
@@ -64,7 +65,8 @@ impl ActiveAds {
     /// said last, even where that has outlived its time: no ad has changed since.
     pub(crate) async fn read(&self) -> Result<Answer, Unavailable> {
         let start = Instant::now();
-        let fallback = match self.redis.call(self.cache.get()).await {
+        let span = spans::redis("GET");
+        let fallback = match span.around(self.redis.call(self.cache.get())).await {
             Ok(Some(cached)) => {
                 self.health.tell(&Health::Normal);
                 return Ok(self.answer(cached.into(), Source::Redis, start));
@@ -72,10 +74,13 @@ impl ActiveAds {
             Ok(None) => Fallback::Absent,
             Err(fallback) => fallback,
         };
+        spans::fell_back(&span, fallback);
+        drop(span);
         self.metrics.fell_back(Route::Ads, fallback);
 
         let start = Instant::now();
-        match self.ask_postgres().await {
+        let span = spans::postgres("SELECT ads", "ads");
+        match span.around(self.ask_postgres()).await {
             Ok(json) => {
                 let expected = fallback == Fallback::Absent;
                 let without_redis = Health::WithoutRedis(fallback);
@@ -84,7 +89,11 @@ impl ActiveAds {
                 self.put(&answer.json).await;
                 Ok(answer)
             }
-            Err(error) => self.fall_back_on_kept(fallback, error.into()).await,
+            Err(error) => {
+                span.failed("unavailable");
+                drop(span);
+                self.fall_back_on_kept(fallback, error.into()).await
+            }
         }
     }
 

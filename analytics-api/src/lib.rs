@@ -20,6 +20,7 @@ mod health;
 mod metrics;
 mod reader;
 mod server;
+mod spans;
 mod trust;
 mod vast;
 mod watch;

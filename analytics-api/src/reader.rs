@@ -18,6 +18,7 @@ use crate::{
     guard::{Fallback, Guard},
     health::{Health, HealthLog},
     metrics::{Metrics, Route},
+    spans,
     trust::{Distrust, Trust},
 };
 
@@ -64,17 +65,21 @@ impl Reader {
     /// Only where neither store can answer.
     pub(crate) async fn read(&self) -> Result<Answer, Unavailable> {
         let start = Instant::now();
-        let fallback = match self.ask_redis().await {
+        let span = spans::redis("EVALSHA");
+        let fallback = match span.around(self.ask_redis()).await {
             Ok(snapshot) => {
                 self.health.tell(&Health::Normal);
                 return Ok(self.answer(&snapshot, Source::Redis, start));
             }
             Err(fallback) => fallback,
         };
+        spans::fell_back(&span, fallback);
+        drop(span);
         self.metrics.fell_back(Route::Analytics, fallback);
 
         let start = Instant::now();
-        match self.ask_postgres().await {
+        let span = spans::postgres("SELECT ad_totals", "ad_totals");
+        match span.around(self.ask_postgres()).await {
             Ok(snapshot) => {
                 // At the start Postgres comes first by itself.
                 let expected = fallback == Fallback::NoView;
@@ -83,6 +88,7 @@ impl Reader {
                 Ok(self.answer(&snapshot, Source::Postgres, start))
             }
             Err(error) => {
+                span.failed("unavailable");
                 let error = Unavailable::from(error);
                 self.health.tell(&Health::WithoutBoth(fallback, &error));
                 Err(error)

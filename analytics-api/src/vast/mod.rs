@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 pub use self::tracking::PublicUrl;
 use self::{document::Document, tracking::Tracking};
-use crate::{changes::Changes, error::NoVast};
+use crate::{changes::Changes, error::NoVast, spans};
 
 /// Connections that the other routes and the look at the epoch may need at once.
 const CONNECTIONS_OF_OTHERS: usize = 3;
@@ -84,7 +84,13 @@ impl Vast {
             let _turn = self.turns.acquire().await.ok();
             ads::find(&self.pool, ad).await
         };
-        timeout(limit, find).await.unwrap_or(Err(StoreError::TimedOut(limit)))
+        let span = spans::postgres("SELECT ads", "ads");
+        let found = timeout(limit, span.around(find)).await;
+        let found = found.unwrap_or(Err(StoreError::TimedOut(limit)));
+        if found.is_err() {
+            span.failed("unavailable");
+        }
+        found
     }
 
     /// Thousands of requests in an outage make one line.

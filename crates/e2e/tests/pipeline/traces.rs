@@ -59,7 +59,8 @@ async fn a_click_is_followed_from_its_post_to_the_commit_that_counted_it() {
     let settings = exporting_to(&collector);
     let ingest = pipeline.start(Program::Ingest, &settings).await;
     let _consumer = pipeline.start(Program::Consumer, &settings).await;
-    let analytics = pipeline.start(Program::Analytics, &settings).await;
+    let with_vast = [&settings[..], &[("PUBLIC_INGEST_URL", "http://127.0.0.1")]].concat();
+    let analytics = pipeline.start(Program::Analytics, &with_vast).await;
 
     let mut event = click(1, "followed");
     event["ip"] = json!(CLAIMED);
@@ -112,11 +113,16 @@ async fn a_click_is_followed_from_its_post_to_the_commit_that_counted_it() {
     assert_eq!(http.get(&ingest.url(&pixel)).await.status, 400);
     assert_eq!(http.get(&analytics.url(&format!("/of/{CLAIMED}"))).await.status, 404);
     assert_eq!(http.get(&analytics.url("/ads/analytics")).await.status, 200);
+    assert_eq!(http.get(&analytics.url("/ads/1/vast.xml")).await.status, 200);
     first(&collector, "the pixel", |it| it.name == "GET /ads/click.gif").await;
     let lost = first(&collector, "the 404", |it| it.name == "GET").await;
     assert_eq!(lost.attributes["http.response.status_code"], "404");
     let read = first(&collector, "the analytics", |it| it.name == "GET /ads/analytics").await;
     assert_eq!((read.service.as_str(), read.kind), ("analytics-api", SpanKind::Server));
+    assert_eq!(child(&collector, &read, "EVALSHA").await.kind, SpanKind::Client);
+    let vast = first(&collector, "the ad", |it| it.name == "GET /ads/{id}/vast.xml").await;
+    let found = child(&collector, &vast, "SELECT ads").await;
+    assert_eq!((found.attributes["db.system.name"].as_str(), found.failed), ("postgresql", false));
     let everything = collector.everything();
     for secret in [&PEER.to_string(), CLAIMED, "its-secret", "followed"] {
         assert!(!everything.contains(secret), "{secret} was exported");
