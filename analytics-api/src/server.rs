@@ -12,7 +12,7 @@ use service_kit::{
     metrics::HttpMetrics,
     open_files,
     readiness::Readiness,
-    settings::groups::PublicShutdown,
+    settings::{CaFile, groups::PublicShutdown},
     shutdown::{not_ready_then_stop, within},
 };
 use tokio::{net::TcpListener, task::JoinSet};
@@ -146,7 +146,9 @@ fn stores(config: &Config, metrics: &Metrics) -> anyhow::Result<(Arc<Reader>, Ac
     let pool =
         read_only_pool(&config.postgres.url, "analytics-api", config.pool_size.get(), limit)?;
     let limits = RedisLimits { command: Guard::command_limit(config.redis_budget) };
-    let redis = Redis::connect(&config.redis.url, &config.redis.prefix, limits)?;
+    let redis = &config.redis;
+    let ca_file = redis.ca_file.as_ref().map(CaFile::path);
+    let redis = Redis::connect(&redis.url, ca_file, &redis.prefix, limits)?;
     let guard = Arc::new(Guard::new(config.redis_budget, metrics.clone()));
 
     let projection = Projection::new(redis.clone());

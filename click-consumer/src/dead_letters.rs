@@ -5,11 +5,11 @@ use std::time::Duration;
 use futures::future::try_join_all;
 use proto_schemas::headers::dead;
 use rdkafka::{
-    ClientConfig,
     error::{KafkaError, KafkaResult, RDKafkaErrorCode},
     message::{Header, OwnedHeaders},
     producer::{FutureProducer, FutureRecord},
 };
+use service_kit::settings::groups::Kafka;
 use tracing::warn;
 
 use crate::{
@@ -35,14 +35,14 @@ pub(crate) struct DeadLetter<'a> {
 
 /// Sends dead letters.
 pub(crate) struct DeadLetters {
-    brokers: String,
+    kafka: Kafka,
     names: TopicNames,
     producer: FutureProducer,
 }
 
 impl DeadLetters {
-    pub(crate) fn new(brokers: &str, names: TopicNames) -> KafkaResult<Self> {
-        Ok(Self { producer: producer(brokers)?, brokers: brokers.to_owned(), names })
+    pub(crate) fn new(kafka: &Kafka, names: TopicNames) -> KafkaResult<Self> {
+        Ok(Self { producer: producer(kafka)?, kafka: kafka.clone(), names })
     }
 
     /// Sends `letters`, and returns once Kafka has acknowledged all of them.
@@ -58,7 +58,7 @@ impl DeadLetters {
         {
             // An idempotent producer that lost its place refuses everything from then on.
             warn!(%error, "the producer of dead letters failed for good, making a new one");
-            self.producer = producer(&self.brokers)?;
+            self.producer = producer(&self.kafka)?;
         }
         sent.map(drop)
     }
@@ -108,9 +108,8 @@ impl DeadLetters {
     }
 }
 
-fn producer(brokers: &str) -> KafkaResult<FutureProducer> {
-    ClientConfig::new()
-        .set("bootstrap.servers", brokers)
+fn producer(kafka: &Kafka) -> KafkaResult<FutureProducer> {
+    kafka_access::client_config(kafka)
         .set("client.id", "click-consumer-dead-letters")
         .set("acks", "all")
         .set("enable.idempotence", "true")

@@ -2,8 +2,9 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use kafka_access::Refusals;
 use rdkafka::{
-    ClientConfig, ClientContext, Offset, TopicPartitionList,
+    ClientContext, Offset, TopicPartitionList,
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, Consumer, ConsumerContext},
     error::{KafkaError, KafkaResult},
@@ -32,6 +33,8 @@ pub(crate) struct Rebalancing {
     names: TopicNames,
     metrics: Metrics,
     joined: Check,
+    has_joined: AtomicBool,
+    refusals: Refusals,
     made_again: AtomicBool,
 }
 
@@ -51,6 +54,14 @@ impl ClientContext for Rebalancing {
 
     /// What is an error to librdkafka (a broker that is away) it mends by itself, and logs too.
     fn error(&self, error: KafkaError, reason: &str) {
+        let refusal = self.refusals.tell(&error, reason);
+        // Once in the group, a single broker that refuses does not keep us from counting, and nothing
+        // would say that all is well again.
+        if let Some(refusal) = refusal
+            && !self.has_joined.load(Ordering::SeqCst)
+        {
+            self.joined.fail(refusal);
+        }
         debug!(%error, reason, "librdkafka has met an error");
     }
 }
@@ -79,6 +90,8 @@ impl ConsumerContext for Rebalancing {
         let partitions = self.partitions(list);
         let outcome = if event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
             info!(partitions = partitions.len(), "kafka assigned partitions");
+            self.has_joined.store(true, Ordering::SeqCst);
+            self.refusals.clear();
             self.joined.ok();
             assign_paused(consumer, list).inspect(|()| self.assignment.assigned(&partitions))
         } else {
@@ -146,8 +159,7 @@ pub(crate) fn subscribe(
     metrics: Metrics,
     joined: Check,
 ) -> KafkaResult<KafkaConsumer> {
-    let consumer: KafkaConsumer = ClientConfig::new()
-        .set("bootstrap.servers", &config.kafka.brokers)
+    let consumer: KafkaConsumer = kafka_access::client_config(&config.kafka)
         .set("client.id", "click-consumer")
         .set("group.id", &config.group)
         // KIP-848's protocol does not rejoin reliably in librdkafka 2.12.
@@ -185,6 +197,8 @@ pub(crate) fn subscribe(
             names: names.clone(),
             metrics,
             joined,
+            has_joined: AtomicBool::new(false),
+            refusals: Refusals::default(),
             made_again: AtomicBool::new(false),
         })?;
     let topics = proto_schemas::Kind::ALL.map(|kind| names.topic(kind));

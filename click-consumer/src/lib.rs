@@ -34,6 +34,7 @@ use service_kit::{
     admin, http,
     readiness::{Check, Readiness},
     retry::Backoff,
+    settings::CaFile,
 };
 use steady_waits as _;
 use tokio::{
@@ -80,7 +81,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let mut admin = JoinSet::new();
     admin.spawn(admin::serve(listener, registry, readiness.clone(), drained.clone()));
 
-    let outcome = match shutdown.run_until_cancelled(migrate(&config)).await {
+    let outcome = match shutdown.run_until_cancelled(migrate(&config, &checks.postgres)).await {
         Some(Ok(())) => count(&config, &shutdown, &readiness, metrics, checks).await,
         Some(Err(error)) => Err(error).context("migrating the database"),
         // Dropped in the middle: the server rolls back what was under way.
@@ -98,7 +99,7 @@ struct Checks {
 }
 
 /// Brings the database up to this release, however long Postgres is away.
-async fn migrate(config: &Config) -> Result<(), StoreError> {
+async fn migrate(config: &Config, check: &Check) -> Result<(), StoreError> {
     if !config.migrate_on_start {
         return Ok(());
     }
@@ -107,7 +108,10 @@ async fn migrate(config: &Config) -> Result<(), StoreError> {
         match migrations::migrate(&config.postgres.url).await {
             Ok(_) => return Ok(()),
             Err(error) if error.is_permanent() => return Err(error),
-            Err(error) => warn!(%error, "the database cannot be migrated yet, trying again"),
+            Err(error) => {
+                warn!(%error, "the database cannot be migrated yet, trying again");
+                check.fail(error.to_string());
+            }
         }
         sleep(backoff.next_delay()).await;
     }
@@ -127,9 +131,11 @@ async fn count(
     checks: Checks,
 ) -> anyhow::Result<()> {
     let pool = click_store::pool(&config.postgres.url, "click-consumer", POSTGRES_CONNECTIONS)?;
-    let redis = Redis::connect(&config.redis.url, &config.redis.prefix, REDIS_LIMITS)?;
+    let redis = &config.redis;
+    let ca_file = redis.ca_file.as_ref().map(CaFile::path);
+    let redis = Redis::connect(&redis.url, ca_file, &redis.prefix, REDIS_LIMITS)?;
     let names = TopicNames::new(&config.kafka.topic_prefix);
-    let dead_letters = DeadLetters::new(&config.kafka.brokers, names.clone())?;
+    let dead_letters = DeadLetters::new(&config.kafka, names.clone())?;
     let assignment = Assignment::default();
     let consumer =
         kafka::subscribe(config, &names, assignment.clone(), metrics.clone(), checks.kafka)?;

@@ -9,6 +9,7 @@ use std::{
 };
 
 use futures::future::join_all;
+use kafka_access::Refusals;
 use proto_schemas::{AdEvent, Topics, headers};
 use rdkafka::{
     ClientConfig,
@@ -39,6 +40,7 @@ pub(crate) struct Producer(Arc<Shared>);
 
 struct Shared {
     client_config: ClientConfig,
+    context: LogToTracing,
     topics: Topics,
     deadline: Duration,
     metrics: Metrics,
@@ -89,12 +91,14 @@ impl Producer {
     /// Where librdkafka refuses the settings.
     pub(crate) fn new(config: &Config, metrics: Metrics) -> Result<Self, KafkaError> {
         let client_config = client_config(config);
+        let context = LogToTracing::default();
         let live = Live {
-            client: client_config.create_with_context(LogToTracing)?,
+            client: client_config.create_with_context(context.clone())?,
             since: Instant::now(),
         };
         Ok(Self(Arc::new(Shared {
             client_config,
+            context,
             topics: Topics::new(&config.kafka.topic_prefix),
             deadline: config.produce_timeout + OVERDUE_GRACE,
             metrics,
@@ -165,6 +169,11 @@ impl Producer {
         self.live().client.clone()
     }
 
+    /// Why Kafka does not let the client in, where it does not.
+    pub(crate) fn refusals(&self) -> &Refusals {
+        &self.0.context.refusals
+    }
+
     pub(crate) fn topics(&self) -> &Topics {
         &self.0.topics
     }
@@ -181,7 +190,7 @@ impl Producer {
         if live.since.elapsed() < REPLACE_AT_MOST_EVERY {
             return;
         }
-        match self.0.client_config.create_with_context(LogToTracing) {
+        match self.0.client_config.create_with_context(self.0.context.clone()) {
             Ok(client) => {
                 error!(kafka.error = %code, reason, "fatal producer error, replacing the producer");
                 let old = std::mem::replace(&mut *live, Live { client, since: Instant::now() });
@@ -284,9 +293,8 @@ impl Drop for Pending {
 fn client_config(config: &Config) -> ClientConfig {
     let queue_events = config.queue_events.to_string();
     let message_timeout_ms = config.produce_timeout.as_millis().to_string();
-    let mut client_config = ClientConfig::new();
+    let mut client_config = kafka_access::client_config(&config.kafka);
     client_config
-        .set("bootstrap.servers", &config.kafka.brokers)
         .set("client.id", "ingest-api")
         .set("acks", "all")
         .set("enable.idempotence", "true")

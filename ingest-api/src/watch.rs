@@ -63,7 +63,17 @@ async fn ask_at_next_tick(
     let asked = tokio::task::spawn_blocking(move || {
         Kind::ALL.into_iter().try_for_each(|kind| ask(&client, topics.of(kind)))
     });
-    asked.await.unwrap_or_else(|error| Err(error.to_string()))
+    match asked.await.unwrap_or_else(|error| Err(error.to_string())) {
+        Ok(()) => {
+            producer.refusals().clear();
+            Ok(())
+        }
+        // That there was no answer says less than why there can be none.
+        Err(reason) => Err(match producer.refusals().get() {
+            Some(refusal) => format!("{reason} ({refusal})"),
+            None => reason,
+        }),
+    }
 }
 
 fn ask(client: &Client, topic: &str) -> Result<(), String> {

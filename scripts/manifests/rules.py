@@ -74,8 +74,11 @@ def of_objects(root: Path, objects: list) -> list:
 
 
 def known_settings(root: Path) -> set:
-    """Those of .env.example, which a test compares with what the services read."""
-    return set(re.findall(r"^#?([A-Z_]+)=", (root / ".env.example").read_text(), re.MULTILINE))
+    """Those of .env.example, and the files of secrets that the README's table names; tests compare both
+    with what the services read."""
+    settings = re.findall(r"^#?([A-Z_]+)=", (root / ".env.example").read_text(), re.MULTILINE)
+    files = re.findall(r"^\| `[A-Z_]+` or `([A-Z_]+_FILE)` \|", (root / "README.md").read_text(), re.MULTILINE)
+    return {*settings, *files}
 
 
 def unknown(who: str, told, settings: set) -> list:

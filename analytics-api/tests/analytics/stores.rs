@@ -39,7 +39,7 @@ impl Stores {
         let redis = redis::Redis::start(Place::temporary().unwrap()).await.unwrap();
         let client = {
             let limits = RedisLimits { command: Duration::from_secs(10) };
-            Redis::connect(&redis.url().into(), &scope.redis_prefix, limits).unwrap()
+            Redis::connect(&redis.url().into(), None, &scope.redis_prefix, limits).unwrap()
         };
         let stores = Self {
             pool: pool(&database_url.as_str().into(), "tests", 4).unwrap(),

@@ -8,6 +8,7 @@ use click_store::{Pool, Redis, RedisLimits, RetryReason, StoreError};
 use proto_schemas::Topics;
 use rdkafka::{ClientConfig, error::KafkaError};
 use secrecy::{ExposeSecret as _, SecretString};
+use service_kit::settings::{CaFile, Env, Settings, Vars, groups::KafkaSecurity};
 
 /// How long Kafka may take to answer a question of the operator.
 pub(crate) const KAFKA_TIMEOUT: Duration = Duration::from_secs(10);
@@ -45,31 +46,19 @@ pub(crate) struct KafkaAt {
 /// Where Postgres is.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct PostgresAt {
-    /// The Postgres database
-    #[arg(
-        long,
-        env = "DATABASE_URL",
-        default_value = "postgres://ads@127.0.0.1:15432/ads",
-        hide_env_values = true,
-        value_name = "URL",
-        help_heading = "Connections"
-    )]
-    database_url: SecretString,
+    /// The Postgres database [env: DATABASE_URL or DATABASE_URL_FILE]
+    /// [default: postgres://ads@127.0.0.1:15432/ads]
+    #[arg(long, value_name = "URL", help_heading = "Connections")]
+    database_url: Option<SecretString>,
 }
 
 /// Where Redis is.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct RedisAt {
-    /// The Redis server
-    #[arg(
-        long,
-        env = "REDIS_URL",
-        default_value = "redis://127.0.0.1:16379",
-        hide_env_values = true,
-        value_name = "URL",
-        help_heading = "Connections"
-    )]
-    redis_url: SecretString,
+    /// The Redis server [env: REDIS_URL or REDIS_URL_FILE, with REDIS_CA_FILE]
+    /// [default: redis://127.0.0.1:16379]
+    #[arg(long, value_name = "URL", help_heading = "Connections")]
+    redis_url: Option<SecretString>,
     /// Put before every key in Redis
     #[arg(
         long,
@@ -83,11 +72,41 @@ pub(crate) struct RedisAt {
     redis_prefix: String,
 }
 
+/// What the services read too, so that one environment serves all.
+struct DatabaseUrl(SecretString);
+
+impl Settings for DatabaseUrl {
+    fn read(vars: &mut Vars) -> Self {
+        let default = "postgres://ads@127.0.0.1:15432/ads";
+        Self(vars.or("DATABASE_URL", default, "The Postgres database"))
+    }
+}
+
+struct RedisUrl {
+    url: SecretString,
+    ca_file: Option<CaFile>,
+}
+
+impl Settings for RedisUrl {
+    fn read(vars: &mut Vars) -> Self {
+        Self {
+            url: vars.or("REDIS_URL", "redis://127.0.0.1:16379", "The Redis server"),
+            ca_file: vars.optional("REDIS_CA_FILE", "Who may vouch for it"),
+        }
+    }
+}
+
+/// Reads what the environment says.
+fn environment<S: Settings>() -> Result<S, StoreError> {
+    Env::from_process().read().map_err(|wrong| StoreError::Setting(wrong.to_string().into()))
+}
+
 impl KafkaAt {
-    pub(crate) fn config(&self) -> ClientConfig {
-        let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", &self.brokers);
-        config
+    /// Begins the configuration of a client. TLS and login are as the environment has them
+    /// (`KAFKA_SECURITY_PROTOCOL` and its kin).
+    pub(crate) fn config(&self) -> anyhow::Result<ClientConfig> {
+        let security: KafkaSecurity = Env::from_process().read()?;
+        Ok(kafka_access::client_config_of(&self.brokers, &security))
     }
 
     pub(crate) fn topics(&self) -> Topics {
@@ -102,25 +121,30 @@ impl KafkaAt {
         };
         anyhow!(
             "Kafka at {} does not answer ({reason}): is it running? `make run` starts one, and \
-             KAFKA_BROKERS names another",
+             KAFKA_BROKERS names another, with KAFKA_SECURITY_PROTOCOL, KAFKA_CA_FILE, \
+             KAFKA_USERNAME and KAFKA_PASSWORD where it wants TLS or a login",
             self.brokers
         )
     }
 }
 
 impl PostgresAt {
-    pub(crate) fn url(&self) -> &SecretString {
-        &self.database_url
+    pub(crate) fn url(&self) -> Result<SecretString, StoreError> {
+        match &self.database_url {
+            Some(url) => Ok(url.clone()),
+            None => environment().map(|DatabaseUrl(url)| url),
+        }
     }
 
     /// Makes a pool of one connection, which is enough for one command.
     pub(crate) fn pool(&self) -> anyhow::Result<Pool> {
-        Ok(click_store::pool(&self.database_url, "adctl", 1)?)
+        Ok(click_store::pool(&self.url()?, "adctl", 1)?)
     }
 
     /// Says what a failure means for the operator.
     pub(crate) fn explain(&self, error: StoreError) -> anyhow::Error {
-        let at = server(&self.database_url).unwrap_or_else(|| "DATABASE_URL".to_owned());
+        let at = self.url().ok().as_ref().and_then(server);
+        let at = at.unwrap_or_else(|| "DATABASE_URL".to_owned());
         let code = match &error {
             StoreError::Postgres(error) => error.code().map(|it| it.code().to_owned()),
             _ => None,
@@ -149,8 +173,9 @@ impl PostgresAt {
 
 impl RedisAt {
     pub(crate) fn connect(&self) -> Result<Redis, StoreError> {
+        let RedisUrl { url, ca_file } = self.at()?;
         let limits = RedisLimits { command: REDIS_TIMEOUT };
-        Redis::connect(&self.redis_url, &self.redis_prefix, limits)
+        Redis::connect(&url, ca_file.as_ref().map(CaFile::path), &self.redis_prefix, limits)
     }
 
     /// Says what a failure to reach Redis means for the operator.
@@ -164,7 +189,16 @@ impl RedisAt {
 
     /// Where it is, without the password.
     pub(crate) fn server(&self) -> String {
-        server(&self.redis_url).unwrap_or_else(|| "REDIS_URL".to_owned())
+        let at = self.at().ok().and_then(|it| server(&it.url));
+        at.unwrap_or_else(|| "REDIS_URL".to_owned())
+    }
+
+    fn at(&self) -> Result<RedisUrl, StoreError> {
+        let at: RedisUrl = environment()?;
+        Ok(match &self.redis_url {
+            Some(url) => RedisUrl { url: url.clone(), ..at },
+            None => at,
+        })
     }
 }
 

@@ -7,7 +7,7 @@ use clap::Args;
 use click_link::{LinkKey, Target};
 use proto_schemas::AdId;
 use secrecy::SecretString;
-use service_kit::settings::Value as _;
+use service_kit::settings::{Env, Settings, Value as _, Vars};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{ads::fields, output};
@@ -41,20 +41,28 @@ pub(crate) struct MakeLink {
     /// Add the macros of VAST that players fill in: the time, the position and a random number
     #[arg(long)]
     macros: bool,
-    /// The key that the ingest service has too; better given as a variable than on the command line
-    #[arg(
-        long,
-        env = "LINK_SIGNING_KEY",
-        hide_env_values = true,
-        value_name = "KEY",
-        required = true
-    )]
-    signing_key: SecretString,
+    /// The key that the ingest service has too; better given as LINK_SIGNING_KEY or
+    /// LINK_SIGNING_KEY_FILE than on the command line
+    #[arg(long, value_name = "KEY")]
+    signing_key: Option<SecretString>,
+}
+
+struct SigningKey(SecretString);
+
+impl Settings for SigningKey {
+    fn read(vars: &mut Vars) -> Self {
+        let help = "The key that the ingest service has too";
+        Self(vars.required("LINK_SIGNING_KEY", "what `openssl rand -hex 32` prints", help))
+    }
 }
 
 impl MakeLink {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let key = LinkKey::new(&self.signing_key).context("LINK_SIGNING_KEY")?;
+        let key = match self.signing_key {
+            Some(key) => key,
+            None => Env::from_process().read::<SigningKey>()?.0,
+        };
+        let key = LinkKey::new(&key).context("LINK_SIGNING_KEY")?;
         let expiry = self.expires_in.map(|it| SystemTime::now() + it);
         let expiry = expiry.or(self.expires_at.map(SystemTime::from));
         let expires_at = expiry.map(|it| it.duration_since(UNIX_EPOCH).map(|it| it.as_secs()));

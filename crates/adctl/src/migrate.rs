@@ -17,7 +17,7 @@ pub(crate) struct Migrate {
 
 impl Migrate {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        let applied = migrations::migrate(self.postgres.url())
+        let applied = migrations::migrate(&self.postgres.url()?)
             .await
             .map_err(|error| self.postgres.explain(error))?;
         if applied.is_empty() {

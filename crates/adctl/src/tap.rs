@@ -64,7 +64,7 @@ impl Tap {
     fn print(&self, stop: &CancellationToken) -> anyhow::Result<()> {
         let consumer: BaseConsumer = self
             .kafka
-            .config()
+            .config()?
             // librdkafka wants a name, but with assigned partitions and no commits it joins no group.
             .set("group.id", "adctl-tap")
             .set("enable.auto.commit", "false")

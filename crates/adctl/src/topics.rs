@@ -54,7 +54,7 @@ impl Command {
 
 impl Create {
     async fn run(self) -> anyhow::Result<()> {
-        let admin: AdminClient<DefaultClientContext> = self.kafka.config().create()?;
+        let admin: AdminClient<DefaultClientContext> = self.kafka.config()?.create()?;
         let names = self.kafka.topics();
         let retention_ms = topics::RETENTION.as_millis().to_string();
         let dead_retention_ms = topics::DEAD_RETENTION.as_millis().to_string();

@@ -1,7 +1,11 @@
 //! What can go wrong with a store, and what the caller can do about it.
 
+use std::borrow::Cow;
+
 use deadpool_postgres::PoolError;
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{DbError, SqlState};
+
+use crate::tls;
 
 /// A store that did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -19,7 +23,7 @@ pub enum StoreError {
     #[error("{0} in the store is malformed")]
     Malformed(&'static str),
     #[error("setting: {0}")]
-    Setting(&'static str),
+    Setting(Cow<'static, str>),
 }
 
 /// Why an operation is tried again; the label of a metric.
@@ -107,7 +111,8 @@ impl StoreError {
             "55P03" => RetryReason::LockTimeout,
             "53100" => RetryReason::DiskFull,
             "53300" => RetryReason::TooManyConnections,
-            "42501" => RetryReason::Permission,
+            // Class 28: a login that is refused.
+            code if code == "42501" || code.starts_with("28") => RetryReason::Permission,
             // Class 08: connection exception. Class 57: operator intervention (shutdown, restart).
             code if code.starts_with("08") || code.starts_with("57") => RetryReason::Connection,
             _ => RetryReason::Other,
@@ -122,14 +127,44 @@ impl StoreError {
     }
 }
 
-/// tokio-postgres says only "db error": the server's own words are what helps.
+/// tokio-postgres says only "db error": the server's own words are what helps, and what to look at
+/// where it refuses who comes.
 fn describe(error: &tokio_postgres::Error) -> String {
-    match error.as_db_error() {
-        Some(it) => format!("{}: {} ({})", it.severity(), it.message(), it.code().code()),
-        None => match std::error::Error::source(error) {
-            Some(source) => format!("{error}: {source}"),
-            None => error.to_string(),
-        },
+    let source = std::error::Error::source(error);
+    let said = match (error.as_db_error(), source) {
+        (Some(it), _) => format!("{}: {} ({})", it.severity(), it.message(), it.code().code()),
+        (None, Some(source)) => format!("{error}: {source}"),
+        (None, None) => error.to_string(),
+    };
+    match remedy(error) {
+        Some(remedy) => format!("{said}; {remedy}"),
+        None => said,
+    }
+}
+
+fn remedy(error: &tokio_postgres::Error) -> Option<&'static str> {
+    if let Some(refusal) = error.as_db_error() {
+        return remedy_of(refusal);
+    }
+    if tls::is_about_a_certificate(error) {
+        return Some(
+            "sslrootcert in DATABASE_URL must hold who signed the server's certificate, and the \
+             certificate must name the host of the URL",
+        );
+    }
+    let refused_tls = std::error::Error::source(error)
+        .is_some_and(|it| it.to_string() == "server does not support TLS");
+    refused_tls.then_some("DATABASE_URL asks for sslmode=verify-full, which the server must offer")
+}
+
+fn remedy_of(refusal: &DbError) -> Option<&'static str> {
+    match refusal.code().code() {
+        "28000" if refusal.message().contains("no encryption") => {
+            Some("the server wants TLS: add sslmode=verify-full to DATABASE_URL")
+        }
+        code if code.starts_with("28") => Some("look at user and password in DATABASE_URL"),
+        "42501" => Some("look at what `adctl roles` grants"),
+        _ => None,
     }
 }
 

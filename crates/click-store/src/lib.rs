@@ -12,10 +12,12 @@ pub mod events;
 pub mod migrations;
 pub mod offsets;
 mod pool;
+mod postgres_url;
 pub mod projection;
 pub mod rebuild;
 mod redis;
 pub mod repair;
+mod tls;
 mod topic_partition;
 pub mod totals;
 
@@ -24,7 +26,7 @@ pub use deadpool_postgres::Pool;
 pub use crate::{
     ads::{ActiveAdsCache, Ad, Media},
     error::{RetryReason, StoreError},
-    pool::{pool, read_only_pool},
+    pool::{connect, pool, read_only_pool},
     projection::Projection,
     redis::{Redis, RedisLimits},
     topic_partition::TopicPartition,

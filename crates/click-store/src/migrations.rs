@@ -4,8 +4,6 @@ use std::time::Duration;
 
 use refinery::Report;
 use secrecy::SecretString;
-use tokio::task::JoinSet;
-use tokio_postgres::NoTls;
 use tracing::info;
 
 use crate::{StoreError, pool};
@@ -35,9 +33,7 @@ const LOCK_TIMEOUT: Duration = Duration::from_mins(10);
 /// Dropping the future closes the connection: the server rolls back what was under way and lets the
 /// lock go.
 pub async fn migrate(url: &SecretString) -> Result<Vec<String>, StoreError> {
-    let (mut client, connection) = pool::config(url, "migrations")?.connect(NoTls).await?;
-    let mut driver = JoinSet::new();
-    driver.spawn(connection);
+    let (mut client, _connection) = pool::connect(url, "migrations").await?;
 
     client
         .batch_execute(&format!(

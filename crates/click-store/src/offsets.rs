@@ -73,7 +73,8 @@ pub async fn ensure(
     if wanted.iter().any(|it| !positions.contains_key(it)) {
         return Err(StoreError::Setting(
             "this database counts another topic already; give every TOPIC_PREFIX a database of its \
-             own",
+             own"
+                .into(),
         ));
     }
     Ok(positions)

@@ -3,10 +3,15 @@
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
-use secrecy::{ExposeSecret, SecretString};
-use tokio_postgres::{Config, NoTls};
+use secrecy::SecretString;
+use tokio::task::JoinSet;
+use tokio_postgres::{Client, NoTls};
+use tokio_postgres_rustls_improved::MakeRustlsConnect;
 
-use crate::StoreError;
+use crate::{StoreError, postgres_url::PostgresUrl, tls::Roots};
+
+/// The part of the URL that says who may vouch for the server.
+const ROOTS: &str = "sslrootcert in DATABASE_URL";
 
 /// How long a new connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -33,9 +38,9 @@ const SESSION: &str = "-c synchronous_commit=on -c idle_in_transaction_session_t
 ///
 /// # Errors
 ///
-/// Only where `url` is no Postgres URL.
+/// Only where `url` is no Postgres URL, or the certificates that it names cannot be read.
 pub fn pool(url: &SecretString, application: &str, size: usize) -> Result<Pool, StoreError> {
-    build(config(url, application)?, size)
+    build(&for_sessions(url, application)?, size)
 }
 
 /// Makes a pool for one who only reads: the server refuses its connections every write, and ends
@@ -50,23 +55,52 @@ pub fn read_only_pool(
     size: usize,
     statement_limit: Duration,
 ) -> Result<Pool, StoreError> {
-    let mut config = config(url, application)?;
-    let options = config.get_options().unwrap_or_default();
+    let mut url = for_sessions(url, application)?;
+    let options = url.config.get_options().unwrap_or_default();
     let options = format!(
         "{options} -c default_transaction_read_only=on -c statement_timeout={}ms",
         // Zero would mean no limit.
         statement_limit.as_millis().max(1)
     );
-    config.options(options);
-    build(config, size)
+    url.config.options(options);
+    build(&url, size)
 }
 
-fn build(config: Config, size: usize) -> Result<Pool, StoreError> {
-    let manager = Manager::from_config(
-        config,
-        NoTls,
-        ManagerConfig { recycling_method: RecyclingMethod::Verified },
-    );
+/// Connects once, for who needs no pool. The connection ends when either part of what is returned is
+/// dropped.
+///
+/// # Errors
+///
+/// Where `url` is no Postgres URL, the certificates that it names cannot be read, or the server
+/// cannot be reached or refuses.
+pub async fn connect(
+    url: &SecretString,
+    application: &str,
+) -> Result<(Client, JoinSet<Result<(), tokio_postgres::Error>>), StoreError> {
+    let PostgresUrl { config, encryption } = for_sessions(url, application)?;
+    let mut driver = JoinSet::new();
+    let client = match encryption {
+        None => {
+            let (client, connection) = config.connect(NoTls).await?;
+            driver.spawn(connection);
+            client
+        }
+        Some(roots) => {
+            let (client, connection) = config.connect(encrypted(&roots)?).await?;
+            driver.spawn(connection);
+            client
+        }
+    };
+    Ok((client, driver))
+}
+
+fn build(url: &PostgresUrl, size: usize) -> Result<Pool, StoreError> {
+    let config = url.config.clone();
+    let recycling = ManagerConfig { recycling_method: RecyclingMethod::Verified };
+    let manager = match &url.encryption {
+        None => Manager::from_config(config, NoTls, recycling),
+        Some(roots) => Manager::from_config(config, encrypted(roots)?, recycling),
+    };
     Pool::builder(manager)
         .max_size(size)
         .runtime(Runtime::Tokio1)
@@ -74,19 +108,21 @@ fn build(config: Config, size: usize) -> Result<Pool, StoreError> {
         .create_timeout(Some(CONNECT_TIMEOUT))
         .recycle_timeout(Some(RECYCLE_TIMEOUT))
         .build()
-        .map_err(|_| StoreError::Setting("the pool of connections could not be made"))
+        .map_err(|_| StoreError::Setting("the pool of connections could not be made".into()))
+}
+
+fn encrypted(roots: &Roots) -> Result<MakeRustlsConnect, StoreError> {
+    Ok(MakeRustlsConnect::new(roots.client_config(ROOTS)?))
 }
 
 /// Reads the URL and adds what every session needs.
-pub(crate) fn config(url: &SecretString, application: &str) -> Result<Config, StoreError> {
-    let mut config: Config = url.expose_secret().parse().map_err(|_| {
-        StoreError::Setting("DATABASE_URL is no Postgres URL (postgres://user@host/db)")
-    })?;
-    let options = match config.get_options() {
+fn for_sessions(url: &SecretString, application: &str) -> Result<PostgresUrl, StoreError> {
+    let mut url = PostgresUrl::parse(url)?;
+    let options = match url.config.get_options() {
         Some(own) => format!("{SESSION} {own}"),
         None => SESSION.to_owned(),
     };
-    config
+    url.config
         .options(options)
         .application_name(application)
         .connect_timeout(CONNECT_TIMEOUT)
@@ -95,7 +131,7 @@ pub(crate) fn config(url: &SecretString, application: &str) -> Result<Config, St
         .keepalives_idle(Duration::from_secs(10))
         .keepalives_interval(Duration::from_secs(3))
         .keepalives_retries(3);
-    Ok(config)
+    Ok(url)
 }
 
 /// Closes a connection instead of giving it back: nobody knows what state it is in.

@@ -1,20 +1,25 @@
 //! The connection to Redis, and the name of every key.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use fred::{
     clients::Client,
-    error::Error,
-    interfaces::{ClientLike, KeysInterface},
+    error::{Error, ErrorKind},
+    interfaces::{ClientLike, EventInterface, KeysInterface},
     types::{
         Builder,
-        config::{Config, ReconnectPolicy, TcpConfig, UnresponsiveConfig},
+        config::{Config, ReconnectPolicy, Server, TcpConfig, TlsConnector, UnresponsiveConfig},
     },
 };
 use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio_util::task::AbortOnDropHandle;
+use tracing::error;
 
-use crate::{StoreError, TopicPartition};
+use crate::{
+    StoreError, TopicPartition,
+    tls::{self, Roots},
+};
 
 /// How long Redis may take.
 #[derive(Clone, Copy, Debug)]
@@ -40,8 +45,11 @@ pub struct Redis {
     keys: Keys,
     /// Ends with the last clone. The task holds the client itself, so by itself it would never end,
     /// and go on connecting to a server that nobody needs.
-    _connection: Arc<AbortOnDropHandle<Result<(), Error>>>,
+    _connection: Arc<Connection>,
 }
+
+/// What goes on in the background.
+type Connection = (AbortOnDropHandle<Result<(), Error>>, AbortOnDropHandle<()>);
 
 /// Where everything is in Redis, behind the prefix of one deployment.
 #[derive(Clone, Debug)]
@@ -51,18 +59,22 @@ pub(crate) struct Keys {
 
 impl Redis {
     /// Makes the client and begins to connect in the background: a Redis that is away is no error
-    /// here, and none later but for the commands that time out meanwhile.
+    /// here, and none later but for the commands that time out meanwhile. One that refuses us is
+    /// logged as an error, once for each reason.
+    ///
+    /// With a `rediss://` URL the connection is encrypted, and somebody in `ca_file` (`None`: whom the
+    /// system trusts) must vouch for the server.
     ///
     /// # Errors
     ///
-    /// Only where `url` is no Redis URL.
+    /// Only where `url` is no Redis URL, or the certificates cannot be read.
     pub fn connect(
         url: &SecretString,
+        ca_file: Option<&Path>,
         prefix: &str,
         limits: RedisLimits,
     ) -> Result<Self, StoreError> {
-        let config = Config::from_url(url.expose_secret())
-            .map_err(|_| StoreError::Setting("REDIS_URL is no Redis URL (redis://host:port/db)"))?;
+        let config = config(url, ca_file)?;
         let client = Builder::from_config(Config { fail_fast: false, ..config })
             .with_connection_config(|it| {
                 it.connection_timeout = Duration::from_secs(2);
@@ -79,7 +91,9 @@ impl Redis {
             .set_policy(ReconnectPolicy::new_exponential(0, 50, 2_000, 2))
             .build()
             .map_err(StoreError::Redis)?;
-        let connection = Arc::new(AbortOnDropHandle::new(client.connect()));
+        let (failures, reconnects) = (client.error_rx(), client.reconnect_rx());
+        let told = AbortOnDropHandle::new(tokio::task::spawn(tell(failures, reconnects)));
+        let connection = Arc::new((AbortOnDropHandle::new(client.connect()), told));
         Ok(Self { client, keys: Keys { prefix: prefix.into() }, _connection: connection })
     }
 
@@ -95,6 +109,63 @@ impl Redis {
 
     pub(crate) fn keys(&self) -> &Keys {
         &self.keys
+    }
+}
+
+fn config(url: &SecretString, ca_file: Option<&Path>) -> Result<Config, StoreError> {
+    let malformed =
+        || StoreError::Setting("REDIS_URL is no Redis URL (redis://host:port/db)".into());
+    let Some(rest) = url.expose_secret().strip_prefix("rediss://") else {
+        return Config::from_url(url.expose_secret()).map_err(|_| malformed());
+    };
+    // Without the "s": the library would otherwise look for certificates by itself.
+    let plain = SecretString::from(format!("redis://{rest}"));
+    let mut config = Config::from_url(plain.expose_secret()).map_err(|_| malformed())?;
+    let roots = ca_file.map_or(Roots::System, |path| Roots::File(path.to_owned()));
+    config.tls = Some(TlsConnector::from(roots.client_config("REDIS_CA_FILE")?).into());
+    Ok(config)
+}
+
+/// Logs why Redis refuses us, once until it lets us in or the reason is another one. That it is away
+/// is for those to tell whose commands fail.
+async fn tell(
+    mut failures: Receiver<(Error, Option<Server>)>,
+    mut reconnects: Receiver<Server>,
+) {
+    let mut told = None;
+    loop {
+        // Both are cancel safe.
+        tokio::select! {
+            failure = failures.recv() => match failure {
+                Ok((failure, _server)) => {
+                    let Some(remedy) = remedy(&failure) else { continue };
+                    if told.replace(remedy) != Some(remedy) {
+                        error!(error = %failure, remedy, "redis refuses the connection");
+                    }
+                }
+                // There will be more of them.
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return,
+            },
+            Ok(_server) = reconnects.recv() => told = None,
+        }
+    }
+}
+
+/// What to look at where trying again cannot help.
+fn remedy(failure: &Error) -> Option<&'static str> {
+    let said = failure.details();
+    if tls::is_about_a_certificate(failure) || said.contains("invalid peer certificate") {
+        return Some(
+            "REDIS_CA_FILE must hold who signed the server's certificate, and the certificate \
+             must name the host of REDIS_URL",
+        );
+    }
+    match failure.kind() {
+        ErrorKind::Auth => Some("look at user and password in REDIS_URL"),
+        ErrorKind::Tls => Some("REDIS_URL begins with rediss://: the server must offer TLS there"),
+        _ if said.starts_with("NOPERM") => Some("look at what docs/SECURITY.md lets the user do"),
+        _ => None,
     }
 }
 

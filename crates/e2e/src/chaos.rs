@@ -15,6 +15,7 @@ use std::{
 };
 
 use local_stack::testing::TestStack;
+use service_kit::settings::groups::KafkaSecurity;
 
 use crate::{
     chaos::{
@@ -74,8 +75,10 @@ impl Chaos {
         let mut links = Links::new(links, &stores).await;
         let stack = TestStack {
             kafka_brokers: links.kafka_brokers(),
+            kafka_security: KafkaSecurity::default(),
             database_url: stores.postgres.url(),
             redis_url: stores.redis.url(),
+            redis_ca_file: None,
         };
         let pipeline = Pipeline::on(&format!("chaos{}", self.seed), stack).await;
         let mut services = Services::start(&pipeline, &links).await;

@@ -62,11 +62,11 @@ impl Pipeline {
 
         let pool = click_store::pool(&database_url.as_str().into(), "e2e", POSTGRES_CONNECTIONS);
         let limits = RedisLimits { command: LIMIT };
-        let redis = Redis::connect(&redis_url.to_owned().into(), &scope.redis_prefix, limits);
+        let ca_file = scope.stack.redis_ca_file.as_deref();
+        let redis =
+            Redis::connect(&redis_url.to_owned().into(), ca_file, &scope.redis_prefix, limits);
         let environment = [
-            ("KAFKA_BROKERS", scope.stack.kafka_brokers.as_str()),
-            ("DATABASE_URL", &database_url),
-            ("REDIS_URL", redis_url),
+            ("DATABASE_URL", database_url.as_str()),
             ("TOPIC_PREFIX", &scope.topic_prefix),
             ("REDIS_PREFIX", &scope.redis_prefix),
             ("CONSUMER_GROUP", &scope.consumer_group),
@@ -80,7 +80,12 @@ impl Pipeline {
             http: Client::new(),
             pool: pool.expect("a url"),
             projection: Projection::new(redis.expect("a url")),
-            environment: environment.map(|(name, it)| (name.to_owned(), it.to_owned())).to_vec(),
+            environment: environment
+                .map(|(name, it)| (name, it.to_owned()))
+                .into_iter()
+                .chain(scope.stack.settings())
+                .map(|(name, it)| (name.to_owned(), it))
+                .collect(),
             logs: new_log_folder(name),
             started: AtomicU32::new(0),
             database_url,

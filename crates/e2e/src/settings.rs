@@ -64,8 +64,12 @@ pub fn all() -> Vec<Setting> {
 /// The Markdown table of [`all`].
 pub fn table() -> String {
     let mut table = "| Setting | Default | Meaning | Used by |\n|---|---|---|---|\n".to_owned();
-    for Setting { description: Description { name, fallback, help }, used_by } in all() {
-        let fallback = match fallback {
+    for Setting { description, used_by } in all() {
+        let name = match description.file_name() {
+            Some(file) => format!("`{}` or `{file}`", description.name),
+            None => format!("`{}`", description.name),
+        };
+        let fallback = match description.fallback {
             Fallback::Value("") => "empty".to_owned(),
             Fallback::Value(default) => format!("`{default}`"),
             Fallback::Required { example } => format!("required, e.g. `{example}`"),
@@ -76,9 +80,9 @@ pub fn table() -> String {
         } else {
             used_by.iter().map(|it| short_name(*it)).collect::<Vec<_>>().join(", ")
         };
-        let help = help.replace('|', "\\|");
+        let help = description.help.replace('|', "\\|");
         // Writing to a string cannot fail.
-        writeln!(table, "| `{name}` | {fallback} | {help} | {used_by} |").ok();
+        writeln!(table, "| {name} | {fallback} | {help} | {used_by} |").ok();
     }
     table
 }

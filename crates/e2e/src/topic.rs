@@ -8,7 +8,7 @@ use proto_schemas::{
     topics::{DEAD_PARTITIONS, PARTITIONS},
 };
 use rdkafka::{
-    ClientConfig, Message as _, Offset, TopicPartitionList,
+    Message as _, Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions, NewPartitions},
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer as _},
@@ -43,8 +43,10 @@ impl Pipeline {
     }
 
     async fn send_bytes(&self, records: u32, mut bytes: Vec<u8>, partition: Option<i32>) {
-        let producer: FutureProducer = ClientConfig::new()
-            .set("bootstrap.servers", &self.scope.stack.kafka_brokers)
+        let producer: FutureProducer = self
+            .scope
+            .stack
+            .kafka_config()
             .create()
             .expect("a producer");
         let topics = self.scope.topics();
@@ -68,8 +70,10 @@ impl Pipeline {
 
     /// The same where Kafka may be away, or may have them already.
     pub(crate) async fn try_add_partitions(&self, partitions: usize) -> Result<(), KafkaError> {
-        let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
-            .set("bootstrap.servers", &self.scope.stack.kafka_brokers)
+        let admin: AdminClient<DefaultClientContext> = self
+            .scope
+            .stack
+            .kafka_config()
             .create()
             .expect("an admin client");
         let topics = self.scope.topics();
@@ -148,8 +152,9 @@ fn read_all(scope: &Scope, kind: Kind) -> Vec<AdEvent> {
 }
 
 fn consumer(scope: &Scope) -> BaseConsumer {
-    ClientConfig::new()
-        .set("bootstrap.servers", &scope.stack.kafka_brokers)
+    scope
+        .stack
+        .kafka_config()
         .set("group.id", format!("{}-look", scope.consumer_group))
         .set("enable.auto.commit", "false")
         .create()

@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use service_kit::settings::groups::{KafkaLogin, KafkaSecurity, KafkaTls, SaslMechanism};
+use service_kit::settings::{CaFile, Value as _};
 use uuid::Uuid;
 
 use crate::StartError;
 use crate::launch::Program;
 use crate::place::{Place, free_port};
+use crate::secured::{Demands, User};
 use crate::server::{Launch, Recipe, Server, StopSignal};
 
 mod cluster;
@@ -27,6 +30,25 @@ impl Kafka {
     pub fn brokers(&self) -> String {
         format!("127.0.0.1:{}", self.port())
     }
+
+    /// How its clients must talk to it, as `user` where it demands a login.
+    pub fn security(&self, user: Option<&User>) -> KafkaSecurity {
+        security(self.place().demands.as_ref(), user)
+    }
+}
+
+fn security(demands: Option<&Demands>, user: Option<&User>) -> KafkaSecurity {
+    let Some(demands) = demands else { return KafkaSecurity::default() };
+    let user = user.unwrap_or_else(|| demands.admin());
+    KafkaSecurity {
+        // The file is ours, and holds a certificate.
+        tls: Some(KafkaTls { ca_file: CaFile::parse(&demands.ca_file.to_string_lossy()).ok() }),
+        login: Some(KafkaLogin {
+            mechanism: SaslMechanism::ScramSha512,
+            username: user.name.clone(),
+            password: user.password.as_str().into(),
+        }),
+    }
 }
 
 /// How Kafka is started.
@@ -35,6 +57,7 @@ pub struct KafkaRecipe {
     port: u16,
     /// The node that is to serve there; `None` for one that only controls others.
     broker: Option<i32>,
+    security: KafkaSecurity,
 }
 
 impl Recipe for KafkaRecipe {
@@ -56,16 +79,19 @@ impl Recipe for KafkaRecipe {
             .map_err(StartError::file("folder could not be made", &place.data))?;
 
         let advertised = place.advertised.unwrap_or(port);
-        let node = properties::Node { listen: port, advertised, controller, role };
+        let demands = place.demands.as_ref();
+        let node = properties::Node { listen: port, advertised, controller, role, demands };
         let files = properties::write(&place.data, node)?;
         let java = java(&libs, &files.log4j, place)?;
         if !files.log_dir.join("meta.properties").exists() {
-            format(&java, &files.server, &role.cluster())?;
+            let users = demands.map(|it| it.users.as_slice()).unwrap_or_default();
+            format(&java, &files.server, &role.cluster(), users)?;
         }
 
         let program = java.arg("kafka.Kafka").arg(&files.server);
         let broker = (!matches!(role, Role::Controller { .. })).then(|| role.node_id());
-        Ok((Self { port, broker }, Launch(program)))
+        let security = security(demands, None);
+        Ok((Self { port, broker, security }, Launch(program)))
     }
 
     async fn probe(&self) -> Result<(), String> {
@@ -73,19 +99,17 @@ impl Recipe for KafkaRecipe {
         // Making a client costs more than a refused connection, of which there are many at first.
         tokio::net::TcpStream::connect(&address).await.map_err(|error| error.to_string())?;
         let Some(broker) = self.broker else { return Ok(()) };
-        tokio::task::spawn_blocking(move || serves(&address, broker))
+        let config = kafka_access::client_config_of(&address, &self.security);
+        tokio::task::spawn_blocking(move || serves(&config, broker))
             .await
             .map_err(|error| error.to_string())?
     }
 }
 
 /// Asks for the metadata of the cluster, which names the broker once it may serve.
-fn serves(address: &str, broker: i32) -> Result<(), String> {
+fn serves(config: &ClientConfig, broker: i32) -> Result<(), String> {
     const LIMIT: Duration = Duration::from_secs(5);
-    let client: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", address)
-        .create()
-        .map_err(|error| error.to_string())?;
+    let client: BaseConsumer = config.create().map_err(|error| error.to_string())?;
     let metadata = client.fetch_metadata(None, LIMIT).map_err(|error| error.to_string())?;
     let registered = metadata.brokers().iter().any(|it| it.id() == broker);
     if registered { Ok(()) } else { Err("the broker is not registered".to_owned()) }
@@ -115,13 +139,22 @@ fn cluster_id() -> String {
     id
 }
 
-fn format(java: &Program, properties: &Path, cluster: &str) -> Result<(), StartError> {
+fn format(
+    java: &Program,
+    properties: &Path,
+    cluster: &str,
+    users: &[User],
+) -> Result<(), StartError> {
+    let scram = users.iter().flat_map(|User { name, password, .. }| {
+        ["--add-scram".to_owned(), format!("SCRAM-SHA-512=[name={name},password={password}]")]
+    });
     let output = java
         .clone()
         .args(["kafka.tools.StorageTool", "format", "--cluster-id"])
         .arg(cluster)
         .arg("--config")
         .arg(properties)
+        .args(scram)
         .output()
         .map_err(StartError::file("java could not be run for", properties))?;
     if output.status.success() {

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use crate::StartError;
 use crate::kafka::Role;
 use crate::procfs::Identity;
+use crate::secured::Demands;
 
 const TEMPORARY_PREFIX: &str = "local-stack-";
 
@@ -40,6 +41,8 @@ pub struct Place {
     pub(crate) advertised: Option<u16>,
     /// What a Kafka here is within its cluster.
     pub(crate) role: Role,
+    /// What clients must prove, where they must.
+    pub(crate) demands: Option<Demands>,
     /// Keeps a temporary folder for as long as somebody uses it.
     _temporary: Option<Arc<TempDir>>,
 }
@@ -54,6 +57,7 @@ impl Place {
             durable: true,
             advertised: None,
             role: Role::Alone,
+            demands: None,
             _temporary: None,
         }
     }
@@ -79,6 +83,7 @@ impl Place {
             durable: false,
             advertised: None,
             role: Role::Alone,
+            demands: None,
             _temporary: Some(Arc::clone(folder)),
         }
     }
@@ -94,6 +99,13 @@ impl Place {
     #[must_use]
     pub fn advertising(mut self, port: u16) -> Self {
         self.advertised = Some(port);
+        self
+    }
+
+    /// The same place for a server that lets only those in who speak TLS and prove who they are.
+    #[must_use]
+    pub fn demanding(mut self, demands: Demands) -> Self {
+        self.demands = Some(demands);
         self
     }
 

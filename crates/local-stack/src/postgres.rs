@@ -1,18 +1,20 @@
 //! A private Postgres: its own data folder, one superuser `ads` without a password, loopback only.
 
-use std::fmt::Write as _;
+use std::fs::Permissions;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use click_store::StoreError;
 use nix::unistd::{Gid, Uid};
 use tokio::time::timeout;
-use tokio_postgres::NoTls;
 use tokio_postgres::error::SqlState;
 
 use crate::StartError;
 use crate::launch::Program;
 use crate::place::Place;
+use crate::secured::Demands;
 use crate::server::{Launch, Recipe, Server, StopSignal};
 
 mod leftover;
@@ -29,7 +31,14 @@ pub type Postgres = Server<PostgresRecipe>;
 impl Postgres {
     /// What `DATABASE_URL` is set to.
     pub fn url(&self) -> String {
-        url(self.port(), NAME)
+        url(self.port(), NAME, self.place().demands.as_ref())
+    }
+
+    /// The same for a user of its own, where it demands a password.
+    pub fn url_of(&self, name: &str, password: &str) -> String {
+        let url = self.url();
+        let (_, server) = url.split_once('@').unwrap_or_default();
+        format!("postgres://{name}:{password}@{server}")
     }
 
     /// Where the data really is: elsewhere than asked for where Postgres could not reach that.
@@ -43,6 +52,7 @@ impl Postgres {
 pub struct PostgresRecipe {
     port: u16,
     data: PathBuf,
+    demands: Option<Demands>,
 }
 
 impl Recipe for PostgresRecipe {
@@ -58,66 +68,87 @@ impl Recipe for PostgresRecipe {
         let bin = binaries()?;
         let (data, user) = owner::settle(&place.data)?;
         if !data.join("PG_VERSION").exists() {
-            initialise(&bin, &data, user, place.durable)?;
+            let password = place.demands.as_ref().map(|it| it.admin().password.as_str());
+            initialise(&bin, &data, user, place.durable, password)?;
+        }
+        if let Some(demands) = &place.demands {
+            secure(&data, user, demands)?;
         }
         leftover::clear(&data);
 
         let program = Program::new(bin.join("postgres"))
             .arg("-D")
             .arg(&data)
-            .args(settings(port, place.durable).iter().flat_map(|it| ["-c", it.as_str()]))
+            .args(settings(port, place).iter().flat_map(|it| ["-c", it.as_str()]))
             .env("LC_ALL", "C")
             .user(user);
-        Ok((Self { port, data }, Launch(program)))
+        Ok((Self { port, data, demands: place.demands.clone() }, Launch(program)))
     }
 
     async fn probe(&self) -> Result<(), String> {
         /// Longer than a connection takes on a loaded machine.
         const LIMIT: Duration = Duration::from_secs(5);
-        timeout(LIMIT, connect_or_create(self.port))
+        timeout(LIMIT, connect_or_create(self.port, self.demands.as_ref()))
             .await
             .map_err(|_elapsed| "no answer to a connection".to_owned())?
-            .map_err(|error| describe(&error))
+            .map_err(|error| error.to_string())
     }
 }
 
 /// Runs statements on a connection of their own; each statement is a transaction of its own.
-pub(crate) async fn execute(url: &str, statements: &[&str]) -> Result<(), tokio_postgres::Error> {
-    let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
-    let work = async move {
-        for statement in statements {
-            client.batch_execute(statement).await?;
-        }
-        Ok(())
-    };
-    // The connection ends when the client is dropped, at the end of `work`.
-    let (done, _closed) = tokio::join!(work, connection);
-    done
-}
-
-/// The cause behind "db error", which is all that the error itself says.
-pub(crate) fn describe(error: &tokio_postgres::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        // Writing to a String cannot fail.
-        let _ok = write!(text, ": {cause}");
-        source = cause.source();
+pub(crate) async fn execute(url: &str, statements: &[&str]) -> Result<(), StoreError> {
+    let (client, _connection) = click_store::connect(&url.into(), "local-stack").await?;
+    for statement in statements {
+        client.batch_execute(statement).await?;
     }
-    text
+    Ok(())
 }
 
-fn url(port: u16, database: &str) -> String {
-    format!("postgres://{NAME}@127.0.0.1:{port}/{database}")
+fn url(port: u16, database: &str, demands: Option<&Demands>) -> String {
+    match demands {
+        None => format!("postgres://{NAME}@127.0.0.1:{port}/{database}"),
+        Some(demands) => format!(
+            "postgres://{NAME}:{}@127.0.0.1:{port}/{database}?sslmode=verify-full&sslrootcert={}",
+            demands.admin().password,
+            demands.ca_file.display()
+        ),
+    }
 }
 
 /// Connects, and makes the database at the first start.
-async fn connect_or_create(port: u16) -> Result<(), tokio_postgres::Error> {
-    match execute(&url(port, NAME), &[]).await {
-        Err(error) if error.code() == Some(&SqlState::INVALID_CATALOG_NAME) => {
-            execute(&url(port, "postgres"), &[&format!("CREATE DATABASE {NAME}")]).await
+async fn connect_or_create(port: u16, demands: Option<&Demands>) -> Result<(), StoreError> {
+    match execute(&url(port, NAME, demands), &[]).await {
+        Err(StoreError::Postgres(error))
+            if error.code() == Some(&SqlState::INVALID_CATALOG_NAME) =>
+        {
+            let statement = format!("CREATE DATABASE {NAME}");
+            execute(&url(port, "postgres", demands), &[&statement]).await
         }
         other => other,
+    }
+}
+
+/// Lets in only who speaks TLS and has a password.
+fn secure(data: &Path, user: Option<(Uid, Gid)>, demands: &Demands) -> Result<(), StartError> {
+    let (certificate, key) = demands.write_certificate(data)?;
+    let rules = data.join("pg_hba.conf");
+    std::fs::write(&rules, "hostssl all all 127.0.0.1/32 scram-sha-256\n")
+        .map_err(StartError::file("configuration could not be written", &rules))?;
+    for file in [certificate, key, rules] {
+        give_to(user, &file)?;
+    }
+    Ok(())
+}
+
+/// Makes a file the server's own, which it wants nobody else to read.
+fn give_to(user: Option<(Uid, Gid)>, file: &Path) -> Result<(), StartError> {
+    let wrong = || StartError::file("file could not be given to Postgres", file);
+    std::fs::set_permissions(file, Permissions::from_mode(0o600)).map_err(wrong())?;
+    match user {
+        Some((user, group)) => {
+            chown(file, Some(user.as_raw()), Some(group.as_raw())).map_err(wrong())
+        }
+        None => Ok(()),
     }
 }
 
@@ -126,6 +157,7 @@ fn initialise(
     data: &Path,
     user: Option<(Uid, Gid)>,
     durable: bool,
+    password: Option<&str>,
 ) -> Result<(), StartError> {
     let mut program = Program::new(bin.join("initdb"))
         .arg("-D")
@@ -136,10 +168,19 @@ fn initialise(
     if !durable {
         program = program.arg("--no-sync");
     }
+    let password_file = data.with_extension("password");
+    if let Some(password) = password {
+        std::fs::write(&password_file, password)
+            .map_err(StartError::file("password could not be written", &password_file))?;
+        give_to(user, &password_file)?;
+        program = program.arg("--pwfile").arg(&password_file);
+    }
 
     let output = program
         .output()
-        .map_err(StartError::file("initdb could not be run", &bin.join("initdb")))?;
+        .map_err(StartError::file("initdb could not be run", &bin.join("initdb")));
+    drop(std::fs::remove_file(&password_file));
+    let output = output?;
     if output.status.success() {
         return Ok(());
     }
@@ -149,7 +190,7 @@ fn initialise(
     })
 }
 
-fn settings(port: u16, durable: bool) -> Vec<String> {
+fn settings(port: u16, place: &Place) -> Vec<String> {
     let mut settings = vec![
         "listen_addresses=127.0.0.1".to_owned(),
         format!("port={port}"),
@@ -164,7 +205,11 @@ fn settings(port: u16, durable: bool) -> Vec<String> {
         // Tests make statements fail on purpose; their texts would bury what matters.
         "log_min_error_statement=panic".to_owned(),
     ];
-    if !durable {
+    if place.demands.is_some() {
+        // With the files that `secure` has written.
+        settings.push("ssl=on".to_owned());
+    }
+    if !place.durable {
         // A killed server loses nothing by these; only a loss of power would.
         settings.extend(["fsync=off".to_owned(), "full_page_writes=off".to_owned()]);
     }

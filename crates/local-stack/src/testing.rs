@@ -3,10 +3,14 @@
 //! `local-stack exec -- cargo test …` (and so `make test`) starts the stack and names it in the
 //! environment. Tests share its servers, and each has topics, keys and a database of its own.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use proto_schemas::Topics;
+use rdkafka::ClientConfig;
+use secrecy::ExposeSecret as _;
+use service_kit::settings::groups::KafkaSecurity;
 use service_kit::settings::{Env, Settings, Vars};
 
 use crate::postgres;
@@ -16,8 +20,11 @@ use crate::topics::{self, Topic};
 #[derive(Clone, Debug)]
 pub struct TestStack {
     pub kafka_brokers: String,
+    pub kafka_security: KafkaSecurity,
     pub database_url: String,
     pub redis_url: String,
+    /// Who may vouch for Redis, where it speaks TLS.
+    pub redis_ca_file: Option<PathBuf>,
 }
 
 /// Finds the stack that this test runs in.
@@ -40,17 +47,46 @@ impl Settings for TestStack {
     fn read(vars: &mut Vars) -> Self {
         Self {
             kafka_brokers: vars.required("KAFKA_BROKERS", "127.0.0.1:19092", "Kafka"),
+            // The stack that tests share demands nothing.
+            kafka_security: KafkaSecurity::default(),
             database_url: vars.required(
                 "DATABASE_URL",
                 "postgres://ads@127.0.0.1:15432/ads",
                 "Postgres",
             ),
             redis_url: vars.required("REDIS_URL", "redis://127.0.0.1:16379", "Redis"),
+            redis_ca_file: None,
         }
     }
 }
 
 impl TestStack {
+    /// Begins the configuration of a client of Kafka.
+    pub fn kafka_config(&self) -> ClientConfig {
+        kafka_access::client_config_of(&self.kafka_brokers, &self.kafka_security)
+    }
+
+    /// The settings of a service that uses this stack, but for `DATABASE_URL`: each test has its own
+    /// database.
+    pub fn settings(&self) -> Vec<(&'static str, String)> {
+        let mut settings = vec![
+            ("KAFKA_BROKERS", self.kafka_brokers.clone()),
+            ("REDIS_URL", self.redis_url.clone()),
+        ];
+        if let KafkaSecurity { tls: Some(tls), login: Some(login) } = &self.kafka_security {
+            settings.extend([
+                ("KAFKA_SECURITY_PROTOCOL", "SASL_SSL".to_owned()),
+                ("KAFKA_USERNAME", login.username.clone()),
+                ("KAFKA_PASSWORD", login.password.expose_secret().to_owned()),
+            ]);
+            let ca_file = tls.ca_file.as_ref().map(|it| it.path().display().to_string());
+            settings.extend(ca_file.map(|it| ("KAFKA_CA_FILE", it)));
+        }
+        let ca_file = self.redis_ca_file.as_ref().map(|it| it.display().to_string());
+        settings.extend(ca_file.map(|it| ("REDIS_CA_FILE", it)));
+        settings
+    }
+
     /// Names that no other test uses, in this run or another. `name` helps whoever reads a log.
     pub fn scope(&self, name: &str) -> Scope {
         static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -101,7 +137,7 @@ impl Scope {
         let name = format!("t{}_{}", COUNT.fetch_add(1, Ordering::Relaxed), self.database);
         let statement = format!("CREATE DATABASE {name}");
         if let Err(error) = postgres::execute(&self.stack.database_url, &[&statement]).await {
-            panic!("database {name} could not be made: {}", postgres::describe(&error));
+            panic!("database {name} could not be made: {error}");
         }
         with_database(&self.stack.database_url, &name)
     }
@@ -130,7 +166,7 @@ impl Scope {
 
     #[expect(clippy::panic, reason = "for tests only, where a panic is a failure with a message")]
     async fn create(&self, topics: &[Topic]) {
-        if let Err(error) = topics::create(&self.stack.kafka_brokers, topics).await {
+        if let Err(error) = topics::create(&self.stack.kafka_config(), topics).await {
             panic!("topics could not be made: {error:?}");
         }
     }
@@ -167,8 +203,10 @@ mod tests {
     fn two_scopes_of_one_name_differ() {
         let stack = TestStack {
             kafka_brokers: String::new(),
+            kafka_security: KafkaSecurity::default(),
             database_url: String::new(),
             redis_url: String::new(),
+            redis_ca_file: None,
         };
 
         let (one, other) = (stack.scope("same"), stack.scope("same"));

@@ -43,9 +43,8 @@ pub fn of_the_pipeline(prefix: &str) -> Vec<Topic> {
 }
 
 /// Makes topics and waits until every partition can be used. One that exists is left as it is.
-pub async fn create(brokers: &str, topics: &[Topic]) -> Result<(), TopicError> {
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", brokers).create().map_err(TopicError::Ask)?;
+pub async fn create(kafka: &ClientConfig, topics: &[Topic]) -> Result<(), TopicError> {
+    let admin: AdminClient<DefaultClientContext> = kafka.create().map_err(TopicError::Ask)?;
 
     let retentions: HashMap<&str, String> = topics
         .iter()

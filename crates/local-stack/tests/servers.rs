@@ -14,6 +14,7 @@ use local_stack::{Place, Port, StartError};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::producer::{FutureProducer, FutureRecord};
+use service_kit::settings::groups::KafkaSecurity;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -22,7 +23,7 @@ async fn kafka_keeps_its_records_when_killed_and_started_again() {
     let mut kafka = Kafka::start(Place::temporary().unwrap()).await.unwrap();
     let (brokers, first) = (kafka.brokers(), kafka.pid().unwrap());
     let topic = Topic { name: "kept".to_owned(), partitions: 1, retention: None };
-    topics::create(&brokers, std::slice::from_ref(&topic)).await.unwrap();
+    topics::create(&config(&brokers), std::slice::from_ref(&topic)).await.unwrap();
     send(&brokers, "kept").await;
 
     kafka.kill();
@@ -31,7 +32,7 @@ async fn kafka_keeps_its_records_when_killed_and_started_again() {
 
     assert_eq!(kafka.brokers(), brokers);
     // A topic that exists is left as it is.
-    topics::create(&brokers, &[topic]).await.unwrap();
+    topics::create(&config(&brokers), &[topic]).await.unwrap();
     assert_eq!(end_offset(&brokers, "kept"), 1);
     send(&brokers, "kept").await;
     kafka.stop().await;
@@ -146,16 +147,18 @@ async fn a_server_that_cannot_start_shows_the_end_of_its_log() {
     assert!(said.contains(&log.display().to_string()) && said.contains("ERROR"), "{said}");
 }
 
+fn config(brokers: &str) -> ClientConfig {
+    kafka_access::client_config_of(brokers, &KafkaSecurity::default())
+}
+
 async fn send(brokers: &str, topic: &str) {
-    let producer: FutureProducer =
-        ClientConfig::new().set("bootstrap.servers", brokers).create().expect("a client");
+    let producer: FutureProducer = config(brokers).create().expect("a client");
     let record = FutureRecord::<(), _>::to(topic).payload("x");
     producer.send(record, Duration::from_secs(30)).await.expect("acknowledged");
 }
 
 fn end_offset(brokers: &str, topic: &str) -> i64 {
-    let consumer: BaseConsumer =
-        ClientConfig::new().set("bootstrap.servers", brokers).create().expect("a client");
+    let consumer: BaseConsumer = config(brokers).create().expect("a client");
     consumer.fetch_watermarks(topic, 0, Duration::from_secs(30)).expect("watermarks").1
 }
 

@@ -110,13 +110,105 @@ fn a_secret_is_shown_nowhere() {
 }
 
 #[test]
+fn a_secret_may_stand_in_a_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        path.display().to_string()
+    };
+    let read = |pairs: &[(&str, &str)]| {
+        let pairs = pairs.iter().chain(&[("KAFKA_BROKERS", "a:1")]).copied();
+        let read = Env::from_pairs(pairs).read::<Config>();
+        read.map(|it| it.password.map(|it| it.expose_secret().to_owned()))
+            .map_err(|it| it.to_string())
+    };
+    let secret = file("secret", " hunter2 \r\n");
+
+    let found = read(&[("PASSWORD_FILE", &secret)]).expect("read");
+    assert_eq!(found.as_deref(), Some(" hunter2 "), "only the end of the line goes");
+
+    let both = read(&[("PASSWORD_FILE", &secret), ("PASSWORD", "hunter3")]);
+    assert_eq!(
+        both,
+        Err("PASSWORD: and PASSWORD_FILE are both set: take one away".to_owned())
+    );
+
+    for (path, reason) in [
+        (folder.path().join("none").display().to_string(), "cannot be read: No such file"),
+        (file("empty", "\n"), "is empty"),
+        (file("long", &"x".repeat(70_000)), "is longer than 65536 bytes"),
+    ] {
+        let refused = read(&[("PASSWORD_FILE", &path)]).expect_err("no secret");
+        let expected = format!("PASSWORD: (PASSWORD_FILE={path:?}) {reason}");
+        assert!(refused.starts_with(&expected), "{refused}");
+    }
+}
+
+#[test]
+fn a_required_secret_in_a_file_is_not_missing() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), "postgres://ads:hunter2@db/ads\n").expect("written");
+    let env = Env::from_pairs([("DATABASE_URL_FILE", file.path().to_str().expect("UTF-8"))]);
+
+    let read: groups::Postgres = env.read().expect("settings");
+
+    assert_eq!(read.url.expose_secret(), "postgres://ads:hunter2@db/ads");
+}
+
+#[test]
+fn a_safety_that_would_not_be_used_is_refused() {
+    let ca = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(ca.path(), "-----BEGIN CERTIFICATE-----").expect("written");
+    let ca = ca.path().to_str().expect("UTF-8");
+    let sasl = [("KAFKA_USERNAME", "ads"), ("KAFKA_PASSWORD", "hunter2")];
+    for (pairs, problems) in [
+        (vec![("KAFKA_CA_FILE", ca)], "KAFKA_CA_FILE"),
+        (sasl.to_vec(), "KAFKA_USERNAME KAFKA_PASSWORD"),
+        (vec![("KAFKA_SECURITY_PROTOCOL", "SASL_SSL")], "KAFKA_USERNAME KAFKA_PASSWORD"),
+        (vec![("KAFKA_SECURITY_PROTOCOL", "TLS")], "KAFKA_SECURITY_PROTOCOL"),
+        (
+            [("KAFKA_SECURITY_PROTOCOL", "SASL_PLAINTEXT"), ("KAFKA_SASL_MECHANISM", "PLAIN")]
+                .into_iter()
+                .chain(sasl)
+                .collect(),
+            "KAFKA_SASL_MECHANISM",
+        ),
+    ] {
+        let invalid = Env::from_pairs(pairs).read::<groups::KafkaSecurity>().expect_err(problems);
+
+        let names: Vec<_> = invalid.problems().iter().map(|it| it.name).collect();
+        assert_eq!(names.join(" "), problems, "{invalid}");
+        assert!(!invalid.to_string().contains("hunter2"), "{invalid}");
+    }
+
+    let redis = Env::from_pairs([("REDIS_URL", "redis://a"), ("REDIS_CA_FILE", ca)]);
+    assert!(redis.read::<groups::Redis>().is_err());
+    let redis = Env::from_pairs([("REDIS_URL", "rediss://a"), ("REDIS_CA_FILE", ca)]);
+    assert!(redis.read::<groups::Redis>().is_ok());
+}
+
+#[test]
+fn a_file_of_authorities_must_hold_one() {
+    for (path, reason) in [("/nowhere", "cannot be read"), ("/etc/passwd", "holds no certificate")]
+    {
+        let env = Env::from_pairs([("REDIS_URL", "rediss://a"), ("REDIS_CA_FILE", path)]);
+
+        let invalid = env.read::<groups::Redis>().expect_err(reason).to_string();
+
+        assert!(invalid.starts_with(&format!("REDIS_CA_FILE: {path:?} {reason}")), "{invalid}");
+    }
+}
+
+#[test]
 fn the_help_lists_each_setting_with_its_default_and_meaning() {
     let help = help_text::<Config>("door", "Opens doors.");
 
     assert!(help.starts_with("Opens doors.\n\nUsage: door "), "{help}");
     assert!(help.contains("KAFKA_BROKERS  (required, for example 127.0.0.1:19092)\n"), "{help}");
     assert!(help.contains("TIMEOUT  (default: 500ms)\n      How long to wait\n"), "{help}");
-    assert!(help.contains("PASSWORD  (default: unset)\n"), "{help}");
+    let password = "PASSWORD, or in the file that PASSWORD_FILE names  (default: unset)\n";
+    assert!(help.contains(password), "{help}");
     assert!(help.contains("PROXIES  (default: empty)\n"), "{help}");
 }
 
@@ -139,9 +231,15 @@ fn the_shared_groups_can_be_described() {
         names,
         [
             "KAFKA_BROKERS",
+            "KAFKA_SECURITY_PROTOCOL",
+            "KAFKA_CA_FILE",
+            "KAFKA_SASL_MECHANISM",
+            "KAFKA_USERNAME",
+            "KAFKA_PASSWORD",
             "TOPIC_PREFIX",
             "DATABASE_URL",
             "REDIS_URL",
+            "REDIS_CA_FILE",
             "REDIS_PREFIX",
             "MAX_EVENT_AGE",
             "MAX_EVENT_AHEAD",

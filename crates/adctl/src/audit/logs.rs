@@ -33,7 +33,7 @@ pub(super) async fn read(kafka: &KafkaAt, counted: &[PartitionBooks]) -> anyhow:
 }
 
 fn ask(kafka: &KafkaAt, topics: &BTreeSet<String>) -> anyhow::Result<Logs> {
-    let consumer: BaseConsumer = kafka.config().create()?;
+    let consumer: BaseConsumer = kafka.config()?.create()?;
     let mut logs = Logs::default();
     for topic in topics {
         let metadata = consumer

@@ -49,7 +49,7 @@ impl Reader {
     pub(super) fn open(kafka: &KafkaAt) -> anyhow::Result<Self> {
         let topics = kafka.topics();
         let topic = topics.dead();
-        let asking: BaseConsumer = kafka.config().create()?;
+        let asking: BaseConsumer = kafka.config()?.create()?;
         let metadata = asking
             .fetch_metadata(Some(topic), KAFKA_TIMEOUT)
             .map_err(|error| kafka.unreachable(&error))?;
@@ -111,7 +111,7 @@ impl PartitionReader {
         offsets: std::ops::Range<i64>,
     ) -> anyhow::Result<Self> {
         let consumer: BaseConsumer = kafka
-            .config()
+            .config()?
             // librdkafka wants a name, but with assigned partitions and no commits it joins no group.
             .set("group.id", "adctl-dead")
             .set("enable.auto.commit", "false")

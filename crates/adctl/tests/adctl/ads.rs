@@ -184,6 +184,7 @@ async fn after_a_change_the_cached_list_of_ads_is_gone() {
     let test = migrated("adsCache").await;
     let redis = Redis::connect(
         &test.scope.stack.redis_url.as_str().into(),
+        None,
         &test.scope.redis_prefix,
         RedisLimits { command: PATIENCE },
     );

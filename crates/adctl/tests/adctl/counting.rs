@@ -29,7 +29,7 @@ impl Counting {
         test.adctl(&["migrate"]).await.success();
         let pool = click_store::pool(&test.database_url.as_str().into(), "test", 2).expect("a url");
         let (redis, prefix) = (test.scope.stack.redis_url.as_str(), &test.scope.redis_prefix);
-        let redis = Redis::connect(&redis.into(), prefix, RedisLimits { command: PATIENCE });
+        let redis = Redis::connect(&redis.into(), None, prefix, RedisLimits { command: PATIENCE });
         let projection = Projection::new(redis.expect("a url"));
         let stop = CancellationToken::new();
         Self { test, pool, projection, consumer: JoinSet::new(), stop }

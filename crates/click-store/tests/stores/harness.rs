@@ -109,7 +109,7 @@ impl Stores {
 
 pub(crate) fn projection(url: &str, prefix: &str) -> Projection {
     let limits = RedisLimits { command: Duration::from_secs(10) };
-    Projection::new(Redis::connect(&url.into(), prefix, limits).unwrap())
+    Projection::new(Redis::connect(&url.into(), None, prefix, limits).unwrap())
 }
 
 pub(crate) async fn raw_redis(url: &str) -> Client {

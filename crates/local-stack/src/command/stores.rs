@@ -8,6 +8,8 @@ use local_stack::postgres::Postgres;
 use local_stack::redis::Redis;
 use local_stack::stack::{Places, Stack};
 use local_stack::{Place, Port, repository, topics};
+use rdkafka::ClientConfig;
+use service_kit::settings::{Env, Invalid};
 
 use super::say;
 
@@ -86,7 +88,7 @@ impl Stores {
             say::progress(&format!("Postgres cannot enter this folder, its data is in {data}"));
         }
         let addresses = self.given.addresses(&stack);
-        topics::create(&addresses.kafka_brokers, &topics::of_the_pipeline(&self.topic_prefix))
+        topics::create(&addresses.kafka_config()?, &topics::of_the_pipeline(&self.topic_prefix))
             .await?;
         Ok((stack, addresses))
     }
@@ -121,6 +123,12 @@ impl Given {
 }
 
 impl Addresses {
+    /// Begins the configuration of a client of Kafka, with TLS and login as the environment has them.
+    pub(crate) fn kafka_config(&self) -> Result<ClientConfig, Invalid> {
+        let security = Env::from_process().read()?;
+        Ok(kafka_access::client_config_of(&self.kafka_brokers, &security))
+    }
+
     /// The variables that name them to a service or a test.
     pub(crate) fn variables(&self) -> [(&'static str, String); 3] {
         [

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::{Files, Role};
 use crate::StartError;
+use crate::secured::Demands;
 
 const LOG4J: &str = include_str!("../../kafka/log4j2.properties");
 
@@ -17,6 +18,7 @@ pub(super) struct Node<'a> {
     pub(super) advertised: u16,
     pub(super) controller: u16,
     pub(super) role: &'a Role,
+    pub(super) demands: Option<&'a Demands>,
 }
 
 impl Role {
@@ -37,9 +39,11 @@ pub(super) fn write(data: &Path, node: Node<'_>) -> Result<Files, StartError> {
         log4j: data.join("log4j2.properties"),
         log_dir: data.join("logs"),
     };
-    for (path, text) in
-        [(&files.server, server(&files.log_dir, node)), (&files.log4j, LOG4J.to_owned())]
-    {
+    let mut properties = server(&files.log_dir, node);
+    if let Some(demands) = node.demands {
+        properties.push_str(&secured(data, demands)?);
+    }
+    for (path, text) in [(&files.server, properties), (&files.log4j, LOG4J.to_owned())] {
         std::fs::write(path, text)
             .map_err(StartError::file("configuration could not be written", path))?;
     }
@@ -91,15 +95,44 @@ log.cleaner.dedupe.buffer.size=16777216
     )
 }
 
+/// Makes the only listener that clients have demand TLS and a login by SCRAM.
+fn secured(data: &Path, demands: &Demands) -> Result<String, StartError> {
+    // One file for both, as Kafka wants it.
+    let keystore = data.join("keystore.pem");
+    std::fs::write(&keystore, [demands.key.as_str(), &demands.certificate].concat())
+        .map_err(StartError::file("certificate could not be written", &keystore))?;
+    let admin = demands.admin();
+    Ok(format!(
+        "
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,SASL_SSL:SASL_SSL
+inter.broker.listener.name=SASL_SSL
+sasl.enabled.mechanisms=SCRAM-SHA-512
+sasl.mechanism.inter.broker.protocol=SCRAM-SHA-512
+listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=\
+org.apache.kafka.common.security.scram.ScramLoginModule required \
+username=\"{name}\" password=\"{password}\";
+ssl.keystore.type=PEM
+ssl.keystore.location={keystore}
+ssl.truststore.type=PEM
+ssl.truststore.location={ca_file}
+",
+        name = admin.name,
+        password = admin.password,
+        keystore = keystore.display(),
+        ca_file = demands.ca_file.display(),
+    ))
+}
+
 /// What the node does in its cluster, and where.
 fn part(node: Node<'_>) -> String {
-    let Node { listen, advertised, controller, role } = node;
+    let Node { listen, advertised, controller, role, demands } = node;
+    let clients = if demands.is_some() { "SASL_SSL" } else { "PLAINTEXT" };
     match role {
         Role::Alone => format!(
             "process.roles=broker,controller
 controller.quorum.voters=1@127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{listen},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{advertised}"
+listeners={clients}://127.0.0.1:{listen},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners={clients}://127.0.0.1:{advertised}"
         ),
         Role::Controller { .. } => format!(
             "process.roles=controller

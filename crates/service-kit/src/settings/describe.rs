@@ -2,17 +2,26 @@
 
 use std::fmt::Write as _;
 
-use super::{Env, Settings, Vars};
+use super::{Env, Settings, Vars, secret};
 
 /// One setting as an operator knows it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Description {
     /// The environment variable.
     pub name: &'static str,
+    /// Whether it may stand in a file instead, which [`file_name`](Self::file_name) then names.
+    pub secret: bool,
     /// What holds where it is not set.
     pub fallback: Fallback,
     /// What it does.
     pub help: &'static str,
+}
+
+impl Description {
+    /// The environment variable that names a file with this setting in it, where it is a secret.
+    pub fn file_name(&self) -> Option<String> {
+        self.secret.then(|| secret::file_name(self.name))
+    }
 }
 
 /// What holds where a setting is not set.
@@ -44,8 +53,13 @@ pub fn help_text<C: Settings>(binary: &str, about: &str) -> String {
          --ready asks the {binary} that runs with the same settings, and exits with 0 where it is ready.\n\n\
          Settings are environment variables:\n"
     );
-    for Description { name, fallback, help } in describe::<C>() {
-        let fallback = match fallback {
+    for setting in describe::<C>() {
+        let name = match setting.file_name() {
+            Some(file) => format!("{}, or in the file that {file} names", setting.name),
+            None => setting.name.to_owned(),
+        };
+        let help = setting.help;
+        let fallback = match setting.fallback {
             Fallback::Value("") => "default: empty".to_owned(),
             Fallback::Value(default) => format!("default: {default}"),
             Fallback::Required { example } => format!("required, for example {example}"),

@@ -5,49 +5,17 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Bytes, Cidrs, Settings, Vars};
+pub use super::kafka::{Kafka, KafkaLogin, KafkaSecurity, KafkaTls, SaslMechanism};
+use super::{Bytes, CaFile, Cidrs, Settings, Vars};
 use crate::http::{Origins, ServerLimits};
 use crate::telemetry::{LogFilter, LogFormat};
-
-/// Where Kafka is.
-#[derive(Clone, Debug)]
-pub struct Kafka {
-    /// `KAFKA_BROKERS`: comma-separated `host:port` list. Required.
-    pub brokers: String,
-    /// `TOPIC_PREFIX`: put before every topic's name. Empty by default.
-    pub topic_prefix: String,
-}
-
-impl Settings for Kafka {
-    fn read(vars: &mut Vars) -> Self {
-        let brokers: String = vars.required(
-            "KAFKA_BROKERS",
-            "127.0.0.1:19092",
-            "Kafka brokers to start from, a comma-separated list of host:port",
-        );
-        let topic_prefix: String = vars.or(
-            "TOPIC_PREFIX",
-            "",
-            "Put before the name of every topic, so that several pipelines can share a Kafka",
-        );
-        vars.check(
-            "KAFKA_BROKERS",
-            brokers.split(',').all(is_host_and_port),
-            "must be a comma-separated list of host:port",
-        );
-        vars.check(
-            "TOPIC_PREFIX",
-            topic_prefix.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)),
-            "must hold only letters, digits, dots, underscores and hyphens",
-        );
-        Self { brokers, topic_prefix }
-    }
-}
 
 /// Where Postgres is.
 #[derive(Clone, Debug)]
 pub struct Postgres {
-    /// `DATABASE_URL`: `postgres://user:password@host:port/database`. Required.
+    /// `DATABASE_URL`: `postgres://user:password@host:port/database`. Required. With
+    /// `?sslmode=verify-full&sslrootcert=/path/ca.pem` the connection is encrypted, and the server
+    /// must be the one that is named.
     pub url: SecretString,
 }
 
@@ -56,7 +24,7 @@ impl Settings for Postgres {
         let url: SecretString = vars.required(
             "DATABASE_URL",
             "postgres://ads:password@127.0.0.1:15432/ads",
-            "The Postgres database, as a postgres:// URL",
+            "The Postgres database, as a postgres:// URL; with sslmode=verify-full for TLS",
         );
         let text = url.expose_secret();
         vars.check(
@@ -71,8 +39,10 @@ impl Settings for Postgres {
 /// Where Redis is.
 #[derive(Clone, Debug)]
 pub struct Redis {
-    /// `REDIS_URL`: `redis://host:port`. Required.
+    /// `REDIS_URL`: `redis://user:password@host:port`, or `rediss://` for TLS. Required.
     pub url: SecretString,
+    /// `REDIS_CA_FILE`: who may vouch for the server. By default whom the system trusts.
+    pub ca_file: Option<CaFile>,
     /// `REDIS_PREFIX`: put before every key. Defaults to `ads`.
     pub prefix: String,
 }
@@ -91,24 +61,34 @@ impl Redis {
             needed,
             "REDIS_URL",
             "redis://127.0.0.1:16379",
-            "The Redis server of the counters, as a redis:// URL; ingest: only for shared rate limits",
+            "The Redis of the counters: redis://, or rediss:// for TLS; ingest: only for shared limits",
+        );
+        let ca_file: Option<CaFile> = vars.optional(
+            "REDIS_CA_FILE",
+            "Certificates (PEM) of who may vouch for Redis; unset: whom the system trusts",
         );
         let prefix: String = vars.or(
             "REDIS_PREFIX",
             "ads",
             "Put before every key, so that several pipelines can share a Redis",
         );
+        let tls = url.expose_secret().starts_with("rediss://");
         vars.check(
             "REDIS_URL",
-            url.expose_secret().starts_with("redis://"),
-            "must be a redis:// URL",
+            tls || url.expose_secret().starts_with("redis://"),
+            "must be a redis:// or rediss:// URL",
+        );
+        vars.check(
+            "REDIS_CA_FILE",
+            tls || ca_file.is_none(),
+            "must stand beside a REDIS_URL that begins with rediss://: redis:// is not encrypted",
         );
         vars.check(
             "REDIS_PREFIX",
             prefix.chars().all(|c| c.is_ascii_alphanumeric() || "._:-".contains(c)),
             "must hold only letters, digits, dots, colons, underscores and hyphens",
         );
-        Self { url, prefix }
+        Self { url, ca_file, prefix }
     }
 }
 
@@ -373,7 +353,7 @@ impl PublicPort {
     }
 }
 
-fn is_host_and_port(text: &str) -> bool {
+pub(super) fn is_host_and_port(text: &str) -> bool {
     text.rsplit_once(':').is_some_and(|(host, port)| {
         !host.is_empty()
             && !host.contains(|c: char| c == '/' || c.is_whitespace())

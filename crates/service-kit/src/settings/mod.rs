@@ -2,6 +2,8 @@
 
 mod describe;
 pub mod groups;
+mod kafka;
+mod secret;
 mod value;
 
 use std::collections::BTreeMap;
@@ -9,7 +11,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 
 pub use describe::{Description, Fallback, describe, help_text};
-pub use value::{Bytes, Cidrs, Value};
+pub use value::{Bytes, CaFile, Cidrs, Value};
 
 /// What a service can be told from outside, as one value.
 ///
@@ -114,8 +116,9 @@ impl Vars {
         default: &'static str,
         help: &'static str,
     ) -> T {
-        self.note(name, Fallback::Value(default), help);
-        self.parsed(name).unwrap_or_else(|| own(name, default))
+        self.note::<T>(name, Fallback::Value(default), help);
+        let given = self.given::<T>(name);
+        self.parsed(name, given).unwrap_or_else(|| own(name, default))
     }
 
     /// Returns the setting, without which the service cannot run.
@@ -148,17 +151,19 @@ impl Vars {
         example: &'static str,
         help: &'static str,
     ) -> T {
-        self.note(name, Fallback::Required { example }, help);
-        if needed && self.env.get(name).is_none() {
+        self.note::<T>(name, Fallback::Required { example }, help);
+        let given = self.given::<T>(name);
+        if needed && matches!(given, Ok(None)) {
             self.problem(name, format!("is required, for example {example}"));
         }
-        self.parsed(name).unwrap_or_else(|| own(name, example))
+        self.parsed(name, given).unwrap_or_else(|| own(name, example))
     }
 
     /// Returns the setting if there is one.
     pub fn optional<T: Value>(&mut self, name: &'static str, help: &'static str) -> Option<T> {
-        self.note(name, Fallback::Unset, help);
-        self.parsed(name)
+        self.note::<T>(name, Fallback::Unset, help);
+        let given = self.given::<T>(name);
+        self.parsed(name, given)
     }
 
     /// Notes a problem with `name` unless `ok`: a sentence that begins with "must".
@@ -170,22 +175,39 @@ impl Vars {
         }
     }
 
-    fn parsed<T: Value>(&mut self, name: &'static str) -> Option<T> {
-        let raw = self.env.get(name)?;
-        let parsed = match raw.to_str() {
-            None => Err("is not UTF-8".to_owned()),
-            Some(text) => T::parse(text)
+    /// What the operator wrote, in the environment or, where it is a secret, in a file.
+    fn given<T: Value>(&self, name: &str) -> Result<Option<OsString>, String> {
+        if T::SECRET {
+            secret::given(&self.env, name)
+        } else {
+            Ok(self.env.get(name).map(OsStr::to_owned))
+        }
+    }
+
+    fn parsed<T: Value>(
+        &mut self,
+        name: &'static str,
+        given: Result<Option<OsString>, String>,
+    ) -> Option<T> {
+        let parsed = given.and_then(|raw| match raw.as_ref().map(|it| it.to_str()) {
+            None => Ok(None),
+            Some(None) => Err("is not UTF-8".to_owned()),
+            Some(Some(text)) => T::parse(text)
+                .map(Some)
                 .map_err(|reason| if T::SECRET { reason } else { format!("{text:?} {reason}") }),
-        };
-        parsed.map_err(|reason| self.problem(name, reason)).ok()
+        });
+        parsed.unwrap_or_else(|reason| {
+            self.problem(name, reason);
+            None
+        })
     }
 
     fn problem(&mut self, name: &'static str, reason: String) {
         self.problems.push(Problem { name, reason });
     }
 
-    fn note(&mut self, name: &'static str, fallback: Fallback, help: &'static str) {
-        let description = Description { name, fallback, help };
+    fn note<T: Value>(&mut self, name: &'static str, fallback: Fallback, help: &'static str) {
+        let description = Description { name, secret: T::SECRET, fallback, help };
         match self.descriptions.iter().find(|it| it.name == name) {
             None => self.descriptions.push(description),
             Some(noted) => assert_eq!(*noted, description, "one name has one meaning"),

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -70,6 +71,29 @@ impl Cidrs {
     /// Tells whether the list holds no network.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+/// A file of certificates (PEM), of the authorities that may vouch for a server.
+///
+/// There is at least one in it when the settings are read. Whoever uses it reads it again.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct CaFile(PathBuf);
+
+impl CaFile {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Value for CaFile {
+    fn parse(text: &str) -> Result<Self, String> {
+        match std::fs::read_to_string(text) {
+            Ok(pem) if pem.contains("-----BEGIN CERTIFICATE-----") => Ok(Self(text.into())),
+            Ok(_) => Err("holds no certificate in PEM form".to_owned()),
+            Err(error) => Err(format!("cannot be read: {error}")),
+        }
     }
 }
 

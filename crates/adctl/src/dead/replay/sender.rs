@@ -6,7 +6,6 @@ use anyhow::Context as _;
 use futures::future::try_join_all;
 use proto_schemas::headers;
 use rdkafka::{
-    error::KafkaResult,
     message::{Header, OwnedHeaders},
     producer::{FutureProducer, FutureRecord},
 };
@@ -23,9 +22,9 @@ const MAX_RECORD_BYTES: &str = "16777216";
 pub(super) struct Sender(FutureProducer);
 
 impl Sender {
-    pub(super) fn new(kafka: &KafkaAt) -> KafkaResult<Self> {
+    pub(super) fn new(kafka: &KafkaAt) -> anyhow::Result<Self> {
         let producer = kafka
-            .config()
+            .config()?
             .set("client.id", "adctl-dead-replay")
             .set("acks", "all")
             .set("enable.idempotence", "true")

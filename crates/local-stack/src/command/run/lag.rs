@@ -43,16 +43,16 @@ pub(super) async fn gone(addresses: &Addresses, topic_prefix: &str) -> anyhow::R
 type Ends = HashMap<(String, i32), i64>;
 
 async fn ends(addresses: &Addresses, topic_prefix: &str) -> anyhow::Result<Ends> {
-    let brokers = addresses.kafka_brokers.clone();
+    let kafka = addresses.kafka_config()?;
     let names = Topics::new(topic_prefix);
     let topics = Kind::ALL.map(|kind| names.of(kind).to_owned());
-    let asked = tokio::task::spawn_blocking(move || ask_ends(&brokers, &topics)).await?;
+    let asked = tokio::task::spawn_blocking(move || ask_ends(&kafka, &topics)).await?;
     asked.context("Kafka did not say how much it holds")
 }
 
-fn ask_ends(brokers: &str, topics: &[String]) -> anyhow::Result<Ends> {
+fn ask_ends(kafka: &ClientConfig, topics: &[String]) -> anyhow::Result<Ends> {
     const LIMIT: Duration = Duration::from_secs(30);
-    let client: BaseConsumer = ClientConfig::new().set("bootstrap.servers", brokers).create()?;
+    let client: BaseConsumer = kafka.create()?;
     let mut ends = Ends::new();
     for topic in topics {
         let metadata = client.fetch_metadata(Some(topic), LIMIT)?;
