@@ -19,6 +19,7 @@ mod output;
 mod progress;
 mod rebuild;
 pub mod replay;
+mod roles;
 mod tap;
 mod topics;
 
@@ -62,6 +63,7 @@ enum Command {
     #[command(subcommand)]
     Topics(topics::Command),
     Migrate(migrate::Migrate),
+    Roles(roles::Roles),
     #[command(subcommand)]
     Epoch(epoch::Command),
     Audit(audit::Audit),
@@ -100,6 +102,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Tap(tap) => return until_interrupted(async |stop| tap.run(stop).await).await,
         Command::Topics(command) => command.run().await?,
         Command::Migrate(migrate) => migrate.run().await?,
+        Command::Roles(roles) => roles.run().await?,
         Command::Epoch(command) => command.run().await?,
         Command::Audit(audit) => return Ok(audit.run().await),
         Command::Dead(command) => return command.run().await,

@@ -2,6 +2,7 @@
 //!
 //! Knows no Kafka beyond the names of topics and partitions, and no HTTP.
 
+mod acl;
 pub mod ads;
 pub mod audit;
 pub mod counting;
@@ -17,6 +18,7 @@ pub mod projection;
 pub mod rebuild;
 mod redis;
 pub mod repair;
+pub mod roles;
 mod tls;
 mod topic_partition;
 pub mod totals;

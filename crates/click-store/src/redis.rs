@@ -94,7 +94,7 @@ impl Redis {
         let (failures, reconnects) = (client.error_rx(), client.reconnect_rx());
         let told = AbortOnDropHandle::new(tokio::task::spawn(tell(failures, reconnects)));
         let connection = Arc::new((AbortOnDropHandle::new(client.connect()), told));
-        Ok(Self { client, keys: Keys { prefix: prefix.into() }, _connection: connection })
+        Ok(Self { client, keys: Keys::new(prefix), _connection: connection })
     }
 
     /// Asks whether Redis answers.
@@ -170,6 +170,15 @@ fn remedy(failure: &Error) -> Option<&'static str> {
 }
 
 impl Keys {
+    pub(crate) fn new(prefix: &str) -> Self {
+        Self { prefix: prefix.into() }
+    }
+
+    /// The pattern that every key of [`totals`](Self::totals) matches.
+    pub(crate) fn all_totals(&self) -> String {
+        format!("{}:totals:*", self.prefix)
+    }
+
     /// A hash: ad id → events of one Kafka partition, and `epoch` and `offset` beside them.
     pub(crate) fn totals(&self, at: &TopicPartition) -> String {
         format!("{}:totals:{}:{}", self.prefix, at.topic, at.partition)

@@ -60,7 +60,9 @@ impl Authority {
         let folder = temporary_folder()
             .map_err(StartError::file("no temporary folder below", &std::env::temp_dir()))?;
         let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, "an authority of local-stack");
+        // Two of one name would be taken for one, and the signature for the fault.
+        let name = format!("local-stack {}", Uuid::new_v4());
+        params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate().map_err(cannot_sign)?;

@@ -17,7 +17,7 @@ use fred::{
 };
 use local_stack::testing::{Scope, stack};
 use proto_schemas::{AdEvent, AdId, DedupWindow, EventId, Kind, NewEvent, Timestamp};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio_postgres::types::FromSqlOwned;
 use uuid::Uuid;
 
@@ -60,6 +60,12 @@ impl Stores {
     /// A partition of the topic of `kind`.
     pub(crate) fn partition(&self, kind: Kind, partition: i32) -> TopicPartition {
         TopicPartition::new(self.scope.topics().of(kind), partition)
+    }
+
+    /// The database as another user sees it.
+    pub(crate) fn url_of(&self, user: &str) -> SecretString {
+        let (_, server) = self.url.expose_secret().split_once('@').unwrap();
+        format!("postgres://{user}@{server}").into()
     }
 
     /// The key of a partition's hash in Redis.

@@ -6,6 +6,7 @@
     reason = "tests: what should have been true is said by the line itself"
 )]
 
+mod acl;
 mod audit;
 mod counting;
 mod days;
@@ -14,4 +15,6 @@ mod harness;
 mod projection;
 mod rebuild;
 mod repair;
+mod roles;
 mod schema;
+mod secured;
