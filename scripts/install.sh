@@ -50,6 +50,7 @@ missing_packages() {
     has_c_toolchain || echo build-essential
     command -v pkg-config >/dev/null || echo pkg-config
     has_zlib || echo zlib1g-dev
+    has_openssl || echo libssl-dev
     command -v curl >/dev/null || echo curl
     if needs DATABASE_URL; then has_postgres || echo postgresql; fi
     if needs REDIS_URL; then has_redis || echo redis-server; fi
@@ -75,6 +76,11 @@ has_c_toolchain() {
 
 has_zlib() {
     pkg-config --exists zlib 2>/dev/null || [ -e /usr/include/zlib.h ]
+}
+
+# For librdkafka. Its headers are what a machine that runs something else with it lacks.
+has_openssl() {
+    pkg-config --exists libssl 2>/dev/null || [ -e /usr/include/openssl/ssl.h ]
 }
 
 has_postgres() {
@@ -115,7 +121,7 @@ install() {
     local packages log as_root=() before
     packages=$(names "$1")
     command -v apt-get >/dev/null ||
-        fail "this system has no apt: please install a C and C++ compiler, make, pkg-config, the zlib headers, curl, PostgreSQL $MIN_POSTGRES or later, Redis $MIN_REDIS or later, Java $MIN_JAVA or later, Maven and, for the tests, Python 3 with venv, Node $MIN_NODE or later with npm, and Chromium by its own means. Missing are:$packages"
+        fail "this system has no apt: please install a C and C++ compiler, make, pkg-config, the zlib and OpenSSL headers, curl, PostgreSQL $MIN_POSTGRES or later, Redis $MIN_REDIS or later, Java $MIN_JAVA or later, Maven and, for the tests, Python 3 with venv, Node $MIN_NODE or later with npm, and Chromium by its own means. Missing are:$packages"
     if [ "$(id -u)" != 0 ]; then
         command -v sudo >/dev/null ||
             fail "as root, please install:$(debian_names "$1")"

@@ -63,7 +63,8 @@ impl Pipeline {
         let pool = click_store::pool(&database_url.as_str().into(), "test", 4).expect("a url");
         ads::add(&pool, &(1..=ADS).map(ad).collect::<Vec<_>>()).await.expect("registered");
         let limits = RedisLimits { command: Duration::from_secs(5) };
-        let redis = Redis::connect(&redis_url.into(), None, &scope.redis_prefix, limits).expect("a url");
+        let redis =
+            Redis::connect(&redis_url.into(), None, &scope.redis_prefix, limits).expect("a url");
         let producer = ClientConfig::new()
             .set("bootstrap.servers", &scope.stack.kafka_brokers)
             .set("partitioner", "murmur2_random")

@@ -46,18 +46,26 @@ pub(crate) struct KafkaAt {
 /// Where Postgres is.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct PostgresAt {
-    /// The Postgres database [env: DATABASE_URL or DATABASE_URL_FILE]
-    /// [default: postgres://ads@127.0.0.1:15432/ads]
-    #[arg(long, value_name = "URL", help_heading = "Connections")]
+    #[arg(
+        long,
+        help = "The Postgres database [env: DATABASE_URL or DATABASE_URL_FILE] \
+                [default: postgres://ads@127.0.0.1:15432/ads]",
+        value_name = "URL",
+        help_heading = "Connections"
+    )]
     database_url: Option<SecretString>,
 }
 
 /// Where Redis is.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct RedisAt {
-    /// The Redis server [env: REDIS_URL or REDIS_URL_FILE, with REDIS_CA_FILE]
-    /// [default: redis://127.0.0.1:16379]
-    #[arg(long, value_name = "URL", help_heading = "Connections")]
+    #[arg(
+        long,
+        help = "The Redis server [env: REDIS_URL or REDIS_URL_FILE, and REDIS_CA_FILE] \
+                [default: redis://127.0.0.1:16379]",
+        value_name = "URL",
+        help_heading = "Connections"
+    )]
     redis_url: Option<SecretString>,
     /// Put before every key in Redis
     #[arg(

@@ -41,9 +41,12 @@ pub(crate) struct MakeLink {
     /// Add the macros of VAST that players fill in: the time, the position and a random number
     #[arg(long)]
     macros: bool,
-    /// The key that the ingest service has too; better given as LINK_SIGNING_KEY or
-    /// LINK_SIGNING_KEY_FILE than on the command line
-    #[arg(long, value_name = "KEY")]
+    #[arg(
+        long,
+        help = "The key that the ingest service has too; better given as LINK_SIGNING_KEY or \
+                LINK_SIGNING_KEY_FILE than on the command line",
+        value_name = "KEY"
+    )]
     signing_key: Option<SecretString>,
 }
 

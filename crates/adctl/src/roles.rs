@@ -12,16 +12,16 @@ use crate::{connections::PostgresAt, output};
 /// Give each service the rights in Postgres that it needs, and no other
 ///
 /// To be run by the user who ran the migrations, and again after each upgrade. A role that is not
-/// there is made, which takes CREATEROLE; give it a password before it can log in
-/// (`\password ads_consumer` in psql). ingest-api does not use Postgres.
+/// there is made, which takes the right `CREATEROLE`; it needs a password before it can log in
+/// (`\password ads_consumer` in psql). The ingest service does not use Postgres.
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  \
     DATABASE_URL_FILE=/run/secrets/owner-url adctl roles --consumer clicks_rw --analytics clicks_ro")]
 pub(crate) struct Roles {
-    /// The role of click-consumer, which must run with MIGRATE_ON_START=false
+    /// The role of the consumer, which must run with `MIGRATE_ON_START=false`
     #[arg(long, value_name = "NAME", default_value = "ads_consumer")]
     consumer: String,
-    /// The role of analytics-api
+    /// The role of the analytics service
     #[arg(long, value_name = "NAME", default_value = "ads_analytics")]
     analytics: String,
     /// The role of adctl, for everything but `migrate` and `roles`

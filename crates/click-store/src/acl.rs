@@ -25,16 +25,11 @@ impl Role {
     /// What it runs on totals (in scripts too), and what on the lists of ads.
     fn redis_commands(self) -> [&'static [&'static str]; 2] {
         match self {
-            Self::Consumer => {
-                [&["evalsha", "script|load", "hmget", "hset", "hincrby", "del"], &[]]
+            Self::Consumer => [&["evalsha", "script|load", "hmget", "hset", "hincrby", "del"], &[]],
+            Self::Analytics => [&["evalsha", "script|load", "hgetall"], &["get", "set", "exists"]],
+            Self::Operator => {
+                [&["evalsha", "script|load", "hmget", "hgetall", "hset", "del"], &["exists", "del"]]
             }
-            Self::Analytics => {
-                [&["evalsha", "script|load", "hgetall"], &["get", "set", "exists"]]
-            }
-            Self::Operator => [
-                &["evalsha", "script|load", "hmget", "hgetall", "hset", "del"],
-                &["exists", "del"],
-            ],
         }
     }
 }

@@ -12,7 +12,10 @@ use fred::{
     },
 };
 use secrecy::{ExposeSecret, SecretString};
-use tokio::sync::broadcast::{Receiver, error::RecvError};
+use tokio::{
+    sync::broadcast::{Receiver, error::RecvError},
+    task::JoinSet,
+};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::error;
 
@@ -49,7 +52,7 @@ pub struct Redis {
 }
 
 /// What goes on in the background.
-type Connection = (AbortOnDropHandle<Result<(), Error>>, AbortOnDropHandle<()>);
+type Connection = (AbortOnDropHandle<Result<(), Error>>, JoinSet<()>);
 
 /// Where everything is in Redis, behind the prefix of one deployment.
 #[derive(Clone, Debug)]
@@ -92,8 +95,9 @@ impl Redis {
             .build()
             .map_err(StoreError::Redis)?;
         let (failures, reconnects) = (client.error_rx(), client.reconnect_rx());
-        let told = AbortOnDropHandle::new(tokio::task::spawn(tell(failures, reconnects)));
-        let connection = Arc::new((AbortOnDropHandle::new(client.connect()), told));
+        let mut telling = JoinSet::new();
+        telling.spawn(tell(failures, reconnects));
+        let connection = Arc::new((AbortOnDropHandle::new(client.connect()), telling));
         Ok(Self { client, keys: Keys::new(prefix), _connection: connection })
     }
 
@@ -128,10 +132,7 @@ fn config(url: &SecretString, ca_file: Option<&Path>) -> Result<Config, StoreErr
 
 /// Logs why Redis refuses us, once until it lets us in or the reason is another one. That it is away
 /// is for those to tell whose commands fail.
-async fn tell(
-    mut failures: Receiver<(Error, Option<Server>)>,
-    mut reconnects: Receiver<Server>,
-) {
+async fn tell(mut failures: Receiver<(Error, Option<Server>)>, mut reconnects: Receiver<Server>) {
     let mut told = None;
     loop {
         // Both are cancel safe.

@@ -43,12 +43,8 @@ impl Pipeline {
     }
 
     async fn send_bytes(&self, records: u32, mut bytes: Vec<u8>, partition: Option<i32>) {
-        let producer: FutureProducer = self
-            .scope
-            .stack
-            .kafka_config()
-            .create()
-            .expect("a producer");
+        let producer: FutureProducer =
+            self.scope.stack.kafka_config().create().expect("a producer");
         let topics = self.scope.topics();
         let sent = (0..records).map(|number| {
             let key = number.to_be_bytes();
@@ -70,12 +66,8 @@ impl Pipeline {
 
     /// The same where Kafka may be away, or may have them already.
     pub(crate) async fn try_add_partitions(&self, partitions: usize) -> Result<(), KafkaError> {
-        let admin: AdminClient<DefaultClientContext> = self
-            .scope
-            .stack
-            .kafka_config()
-            .create()
-            .expect("an admin client");
+        let admin: AdminClient<DefaultClientContext> =
+            self.scope.stack.kafka_config().create().expect("an admin client");
         let topics = self.scope.topics();
         let more = NewPartitions::new(topics.of(Kind::Click), partitions);
         for added in admin.create_partitions([&more], &AdminOptions::new()).await? {

@@ -33,7 +33,7 @@ impl Kafka {
 
     /// How its clients must talk to it, as `user` where it demands a login.
     pub fn security(&self, user: Option<&User>) -> KafkaSecurity {
-        security(self.place().demands.as_ref(), user)
+        security(self.place().demands.as_deref(), user)
     }
 }
 
@@ -79,7 +79,7 @@ impl Recipe for KafkaRecipe {
             .map_err(StartError::file("folder could not be made", &place.data))?;
 
         let advertised = place.advertised.unwrap_or(port);
-        let demands = place.demands.as_ref();
+        let demands = place.demands.as_deref();
         let node = properties::Node { listen: port, advertised, controller, role, demands };
         let files = properties::write(&place.data, node)?;
         let java = java(&libs, &files.log4j, place)?;

@@ -42,7 +42,7 @@ pub struct Place {
     /// What a Kafka here is within its cluster.
     pub(crate) role: Role,
     /// What clients must prove, where they must.
-    pub(crate) demands: Option<Demands>,
+    pub(crate) demands: Option<Arc<Demands>>,
     /// Keeps a temporary folder for as long as somebody uses it.
     _temporary: Option<Arc<TempDir>>,
 }
@@ -105,7 +105,7 @@ impl Place {
     /// The same place for a server that lets only those in who speak TLS and prove who they are.
     #[must_use]
     pub fn demanding(mut self, demands: Demands) -> Self {
-        self.demands = Some(demands);
+        self.demands = Some(Arc::new(demands));
         self
     }
 

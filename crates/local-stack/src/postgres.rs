@@ -4,6 +4,7 @@ use std::fs::Permissions;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use click_store::StoreError;
@@ -31,7 +32,7 @@ pub type Postgres = Server<PostgresRecipe>;
 impl Postgres {
     /// What `DATABASE_URL` is set to.
     pub fn url(&self) -> String {
-        url(self.port(), NAME, self.place().demands.as_ref())
+        url(self.port(), NAME, self.place().demands.as_deref())
     }
 
     /// The same for a user of its own, where it demands a password.
@@ -52,7 +53,7 @@ impl Postgres {
 pub struct PostgresRecipe {
     port: u16,
     data: PathBuf,
-    demands: Option<Demands>,
+    demands: Option<Arc<Demands>>,
 }
 
 impl Recipe for PostgresRecipe {
@@ -68,7 +69,7 @@ impl Recipe for PostgresRecipe {
         let bin = binaries()?;
         let (data, user) = owner::settle(&place.data)?;
         if !data.join("PG_VERSION").exists() {
-            let password = place.demands.as_ref().map(|it| it.admin().password.as_str());
+            let password = place.demands.as_deref().map(|it| it.admin().password.as_str());
             initialise(&bin, &data, user, place.durable, password)?;
         }
         if let Some(demands) = &place.demands {
@@ -88,7 +89,7 @@ impl Recipe for PostgresRecipe {
     async fn probe(&self) -> Result<(), String> {
         /// Longer than a connection takes on a loaded machine.
         const LIMIT: Duration = Duration::from_secs(5);
-        timeout(LIMIT, connect_or_create(self.port, self.demands.as_ref()))
+        timeout(LIMIT, connect_or_create(self.port, self.demands.as_deref()))
             .await
             .map_err(|_elapsed| "no answer to a connection".to_owned())?
             .map_err(|error| error.to_string())
@@ -176,9 +177,8 @@ fn initialise(
         program = program.arg("--pwfile").arg(&password_file);
     }
 
-    let output = program
-        .output()
-        .map_err(StartError::file("initdb could not be run", &bin.join("initdb")));
+    let output =
+        program.output().map_err(StartError::file("initdb could not be run", &bin.join("initdb")));
     drop(std::fs::remove_file(&password_file));
     let output = output?;
     if output.status.success() {

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use click_store::{RedisLimits, StoreError};
@@ -22,7 +23,7 @@ pub type Redis = Server<RedisRecipe>;
 impl Redis {
     /// What `REDIS_URL` is set to.
     pub fn url(&self) -> String {
-        url(self.port(), self.place().demands.as_ref().map(Demands::admin))
+        url(self.port(), self.place().demands.as_deref().map(Demands::admin))
     }
 
     /// The same for a user of its own.
@@ -44,7 +45,7 @@ fn url(port: u16, user: Option<&User>) -> String {
 #[derive(Debug)]
 pub struct RedisRecipe {
     port: u16,
-    demands: Option<Demands>,
+    demands: Option<Arc<Demands>>,
 }
 
 impl Recipe for RedisRecipe {

@@ -114,7 +114,10 @@ impl Demands {
     }
 
     /// Puts what the server proves itself with into its folder: certificate and key, each a file.
-    pub(crate) fn write_certificate(&self, folder: &Path) -> Result<(PathBuf, PathBuf), StartError> {
+    pub(crate) fn write_certificate(
+        &self,
+        folder: &Path,
+    ) -> Result<(PathBuf, PathBuf), StartError> {
         let (certificate, key) = (folder.join("server.crt"), folder.join("server.key"));
         for (path, text) in [(&certificate, &self.certificate), (&key, &self.key)] {
             std::fs::write(path, text)

@@ -164,7 +164,8 @@ async fn launch<R: Recipe>(
             let log = LogTail::of(&place.log);
             return Err(StartError::Exited { server: R::NAME, status, log });
         }
-        match recipe.probe().await {
+        // Boxed, because a TLS handshake is large, and would be part of every future around it.
+        match Box::pin(recipe.probe()).await {
             Ok(()) => return Ok((recipe, process)),
             Err(last) if Instant::now() > deadline => {
                 return Err(StartError::NotReady {

@@ -129,10 +129,7 @@ fn a_secret_may_stand_in_a_file() {
     assert_eq!(found.as_deref(), Some(" hunter2 "), "only the end of the line goes");
 
     let both = read(&[("PASSWORD_FILE", &secret), ("PASSWORD", "hunter3")]);
-    assert_eq!(
-        both,
-        Err("PASSWORD: and PASSWORD_FILE are both set: take one away".to_owned())
-    );
+    assert_eq!(both, Err("PASSWORD: and PASSWORD_FILE are both set: take one away".to_owned()));
 
     for (path, reason) in [
         (folder.path().join("none").display().to_string(), "cannot be read: No such file"),
@@ -140,7 +137,7 @@ fn a_secret_may_stand_in_a_file() {
         (file("long", &"x".repeat(70_000)), "is longer than 65536 bytes"),
     ] {
         let refused = read(&[("PASSWORD_FILE", &path)]).expect_err("no secret");
-        let expected = format!("PASSWORD: (PASSWORD_FILE={path:?}) {reason}");
+        let expected = format!("PASSWORD: (PASSWORD_FILE={path}) {reason}");
         assert!(refused.starts_with(&expected), "{refused}");
     }
 }

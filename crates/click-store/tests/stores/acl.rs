@@ -6,7 +6,7 @@ use click_store::{
     ActiveAdsCache, Projection, Redis, RedisLimits, TopicPartition,
     projection::{Advance, Advanced, Mark},
     roles::Role,
-    totals::{PartitionTotals, View, CountedPartition},
+    totals::{CountedPartition, PartitionTotals, View},
 };
 use fred::{
     clients::Client,

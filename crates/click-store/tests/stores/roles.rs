@@ -134,10 +134,7 @@ async fn what_a_caller_has_set_changes_nothing_of_how_a_day_is_made() {
         .await
         .unwrap();
 
-    client
-        .batch_execute("SELECT public.make_day_partition('clicks', '2031-02-03')")
-        .await
-        .unwrap();
+    client.batch_execute("SELECT public.make_day_partition('clicks', '2031-02-03')").await.unwrap();
 
     let bounds: String = parts
         .stores
@@ -146,10 +143,7 @@ async fn what_a_caller_has_set_changes_nothing_of_how_a_day_is_made() {
              WHERE oid = 'public.clicks_20310203'::regclass",
         )
         .await;
-    assert_eq!(
-        bounds,
-        "FOR VALUES FROM ('2031-02-03 00:00:00+00') TO ('2031-02-04 00:00:00+00')"
-    );
+    assert_eq!(bounds, "FOR VALUES FROM ('2031-02-03 00:00:00+00') TO ('2031-02-04 00:00:00+00')");
 }
 
 #[tokio::test]

@@ -1,9 +1,10 @@
 //! Secrets that stand in a file, as Docker, Kubernetes and systemd hand them out.
 
 use std::{
-    ffi::{OsStr, OsString},
+    ffi::OsString,
     fs::File,
     io::{self, Read as _},
+    path::Path,
 };
 
 use super::Env;
@@ -29,13 +30,15 @@ pub(super) fn given(env: &Env, name: &str) -> Result<Option<OsString>, String> {
         (Some(text), None) => Ok(Some(text.to_owned())),
         (Some(_), Some(_)) => Err(format!("and {file} are both set: take one away")),
         (None, Some(path)) => {
-            let text = read(path).map_err(|reason| format!("({file}={path:?}) {reason}"))?;
+            let path = Path::new(path);
+            let wrong = |reason| format!("({file}={}) {reason}", path.display());
+            let text = read(path).map_err(wrong)?;
             Ok(Some(text.into()))
         }
     }
 }
 
-fn read(path: &OsStr) -> Result<String, String> {
+fn read(path: &Path) -> Result<String, String> {
     let mut text = String::new();
     let read = File::open(path).and_then(|it| it.take(MAX_BYTES + 1).read_to_string(&mut text));
     match read {
