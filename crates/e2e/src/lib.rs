@@ -57,6 +57,7 @@ mod process;
 mod proxy;
 pub mod redis;
 mod sample;
+mod secured;
 mod service;
 pub mod settings;
 mod small_disk;
@@ -79,6 +80,7 @@ pub use crate::{
     process::{Process, freeze, thaw},
     proxy::{Link, Proxy, Request},
     sample::Sample,
+    secured::{Parts, SecuredStores, password_of},
     service::{Program, Service},
     small_disk::SmallDisk,
     wait::{LIMIT, let_last, until, until_equal, until_within},

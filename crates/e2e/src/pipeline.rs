@@ -158,6 +158,11 @@ impl Pipeline {
         format!("postgres://ads@127.0.0.1:{port}/{database}")
     }
 
+    /// `DATABASE_URL` of this pipeline, as who owns its tables.
+    pub fn own_database_url(&self) -> String {
+        self.database_url.clone()
+    }
+
     /// Starts the three services side by side, and waits until they are ready.
     pub async fn start_all(&self) -> Services {
         let (ingest, consumer, analytics) = tokio::join!(
@@ -170,7 +175,15 @@ impl Pipeline {
 
     /// Starts `adctl` in this pipeline.
     pub fn adctl(&self, args: &[&str]) -> Process {
-        Process::spawn(&self.command("adctl", args))
+        self.adctl_with(&[], args)
+    }
+
+    /// The same with more settings.
+    pub fn adctl_with(&self, settings: &[(&str, &str)], args: &[&str]) -> Process {
+        let mut command = self.command("adctl", args);
+        let settings = settings.iter().map(|&(name, value)| (name.to_owned(), value.to_owned()));
+        command.environment.extend(settings);
+        Process::spawn(&command)
     }
 
     /// Runs a program of `crates/e2e/player`, which does what a player or a browser does, to its end,

@@ -74,6 +74,14 @@ impl Service {
         self.until_admin("/readyz").await;
     }
 
+    /// Why it says that it is not ready; nothing where it is, or does not answer.
+    pub async fn reasons_not_ready(&self) -> String {
+        match self.http.try_get(&self.admin_url("/readyz")).await {
+            Some(answer) if answer.status == 503 => answer.body,
+            _ => String::new(),
+        }
+    }
+
     /// Waits until it answers at all, which it does without any store.
     pub async fn alive(&mut self) {
         self.until_admin("/livez").await;

@@ -13,6 +13,7 @@ mod players;
 mod privacy;
 mod redis_outages;
 mod replay;
+mod secured;
 mod settings;
 mod sharing;
 mod shutdown;
