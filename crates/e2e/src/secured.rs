@@ -1,7 +1,7 @@
 //! Servers of a test's own that demand TLS and a login, and the parts of the pipeline as who may do
 //! least.
 
-use click_store::roles::{self, Role};
+use click_store::roles::Role;
 use local_stack::{
     Place,
     kafka::Kafka,

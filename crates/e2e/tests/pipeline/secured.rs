@@ -48,7 +48,6 @@ async fn who_is_refused_is_told_why_and_what_to_look_at() {
     let pipeline = Box::pin(Pipeline::on("refused", stores.stack())).await;
     let url = pipeline.own_database_url();
     let (wrong_ca, wrong_password) = (stores.another_ca_file(), "hunter2".to_owned());
-    let redis_url = stores.stack().redis_url;
     let other_ca = |url: &str| {
         let (url, _) = url.rsplit_once('=').expect("sslrootcert");
         format!("{url}={wrong_ca}")
@@ -112,20 +111,6 @@ async fn who_is_refused_is_told_why_and_what_to_look_at() {
             settings: vec![("DATABASE_URL", other_password(&url)), ("REDIS_URL", away)],
             not_ready: true,
             said: &["password authentication failed", "look at user and password in DATABASE_URL"],
-        },
-        Wrong {
-            what: "the certificate of Redis, to analytics",
-            program: Program::Analytics,
-            settings: vec![("REDIS_CA_FILE", wrong_ca.clone())],
-            not_ready: false,
-            said: &["redis refuses the connection", "REDIS_CA_FILE must hold who signed"],
-        },
-        Wrong {
-            what: "the password of Redis, to the consumer",
-            program: Program::Consumer,
-            settings: vec![("REDIS_URL", other_password(&redis_url))],
-            not_ready: false,
-            said: &["redis refuses the connection", "look at user and password in REDIS_URL"],
         },
     ] {
         let mut service = pipeline.spawn(program, &of(&settings));
