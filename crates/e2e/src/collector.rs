@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    io::Read as _,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -12,6 +13,7 @@ use axum::{
     http::{HeaderMap, StatusCode},
     routing::post,
 };
+use flate2::read::GzDecoder;
 use opentelemetry_proto::tonic::{
     collector::trace::v1::ExportTraceServiceRequest,
     common::v1::{KeyValue, any_value::Value},
@@ -43,7 +45,8 @@ pub struct Collector {
     _server: JoinSet<()>,
 }
 
-type Received = Arc<Mutex<Vec<ExportTraceServiceRequest>>>;
+/// What came, and whether it was packed.
+type Received = Arc<Mutex<Vec<(bool, ExportTraceServiceRequest)>>>;
 
 /// A span that was received.
 #[derive(Clone, Debug)]
@@ -84,7 +87,13 @@ impl Collector {
     /// Every span that has come so far.
     pub fn spans(&self) -> Vec<SpanSeen> {
         let received = self.received.lock().unwrap_or_else(PoisonError::into_inner);
-        received.iter().flat_map(|it| &it.resource_spans).flat_map(seen).collect()
+        received.iter().flat_map(|(_, it)| &it.resource_spans).flat_map(seen).collect()
+    }
+
+    /// Tells whether anything came with gzip.
+    pub fn unpacked_something(&self) -> bool {
+        let received = self.received.lock().unwrap_or_else(PoisonError::into_inner);
+        received.iter().any(|(packed, _)| *packed)
     }
 
     /// Everything that has come so far, as text, to look whether something is not in it.
@@ -101,12 +110,20 @@ async fn take(State(received): State<Received>, headers: HeaderMap, body: Bytes)
     if header("content-type") != Some("application/x-protobuf") {
         return StatusCode::UNSUPPORTED_MEDIA_TYPE;
     }
+    let packed = header("content-encoding") == Some("gzip");
+    let body = if packed { unpacked(&body) } else { body };
     let Ok(request) = ExportTraceServiceRequest::decode(body) else {
         return StatusCode::BAD_REQUEST;
     };
-    received.lock().unwrap_or_else(PoisonError::into_inner).push(request);
+    received.lock().unwrap_or_else(PoisonError::into_inner).push((packed, request));
     // An empty body is an `ExportTraceServiceResponse` of which everything was taken.
     StatusCode::OK
+}
+
+fn unpacked(body: &[u8]) -> Bytes {
+    let mut plain = Vec::new();
+    GzDecoder::new(body).read_to_end(&mut plain).expect("gzip");
+    plain.into()
 }
 
 fn seen(of_a_process: &ResourceSpans) -> Vec<SpanSeen> {

@@ -57,7 +57,8 @@ async fn a_click_is_followed_from_its_post_to_the_commit_that_counted_it() {
     const CLAIMED: &str = "198.51.100.88";
     let (pipeline, collector) = (Pipeline::new("traces").await, Collector::start().await);
     let settings = exporting_to(&collector);
-    let ingest = pipeline.start(Program::Ingest, &settings).await;
+    let packed = [&settings[..], &[("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")]].concat();
+    let ingest = pipeline.start(Program::Ingest, &packed).await;
     let _consumer = pipeline.start(Program::Consumer, &settings).await;
     let with_vast = [&settings[..], &[("PUBLIC_INGEST_URL", "http://127.0.0.1")]].concat();
     let analytics = pipeline.start(Program::Analytics, &with_vast).await;
@@ -81,6 +82,8 @@ async fn a_click_is_followed_from_its_post_to_the_commit_that_counted_it() {
     ] {
         assert_eq!(request.attributes.get(key).map(String::as_str), Some(value), "{key}");
     }
+
+    assert!(collector.unpacked_something(), "as the ingest service was told");
 
     let is_send = |it: &SpanSeen| it.parent_span_id == request.span_id;
     let send = first(&collector, "the record", is_send).await;

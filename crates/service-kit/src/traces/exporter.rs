@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use opentelemetry_otlp::{
-    Protocol, SpanExporter as Otlp, WithExportConfig as _, WithHttpConfig as _,
+    Compression, Protocol, SpanExporter as Otlp, WithExportConfig as _, WithHttpConfig as _,
 };
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
@@ -28,8 +28,9 @@ pub(super) fn exporter(export: &Export) -> anyhow::Result<Exporter> {
         .build()?;
     let headers = export.headers.iter();
     let headers = headers.map(|(name, value)| (name.clone(), value.expose_secret().to_owned()));
-    let otlp = Otlp::builder()
-        .with_http()
+    let builder = Otlp::builder().with_http();
+    let builder = if export.gzip { builder.with_compression(Compression::Gzip) } else { builder };
+    let otlp = builder
         .with_http_client(client)
         .with_protocol(Protocol::HttpBinary)
         .with_endpoint(export.endpoint.as_str())

@@ -26,6 +26,7 @@ pub struct Traces {
 pub(super) struct Export {
     pub(super) endpoint: Endpoint,
     pub(super) headers: Vec<(String, SecretString)>,
+    pub(super) gzip: bool,
     /// How long one export may take, with everything that is tried again.
     pub(super) timeout: Duration,
     pub(super) service_name: Option<String>,
@@ -45,6 +46,7 @@ impl Settings for Traces {
         );
         let endpoint = endpoint(vars);
         let headers = headers(vars);
+        let gzip = gzip(vars);
         let timeout = timeout(vars);
         let service_name = vars
             .optional("OTEL_SERVICE_NAME", "The service's name in traces; unset: the program's");
@@ -76,6 +78,7 @@ impl Settings for Traces {
         let export = endpoint.filter(|_| !disabled).map(|endpoint| Export {
             endpoint,
             headers,
+            gzip,
             timeout: timeout.min(export_timeout),
             service_name,
             resource: resource.unwrap_or_default().0,
@@ -115,6 +118,14 @@ fn headers(vars: &mut Vars) -> Vec<(String, SecretString)> {
     let own: Option<Headers> =
         vars.optional("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "The same for traces, instead");
     own.or(all).map(|it| it.0).unwrap_or_default()
+}
+
+fn gzip(vars: &mut Vars) -> bool {
+    let Compression { gzip: all } =
+        vars.or("OTEL_EXPORTER_OTLP_COMPRESSION", "none", "`gzip` packs what is exported");
+    let own: Option<Compression> =
+        vars.optional("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "The same for traces, instead");
+    own.map_or(all, |it| it.gzip)
 }
 
 fn timeout(vars: &mut Vars) -> Duration {
@@ -199,6 +210,22 @@ impl Value for Protocol {
                 Err("is not supported: use http/protobuf, to port 4318 of a collector".to_owned())
             }
             _ => Err("is not http/protobuf".to_owned()),
+        }
+    }
+}
+
+/// What an export is packed with.
+#[derive(Debug)]
+struct Compression {
+    gzip: bool,
+}
+
+impl Value for Compression {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "none" => Ok(Self { gzip: false }),
+            "gzip" => Ok(Self { gzip: true }),
+            _ => Err("is neither none nor gzip".to_owned()),
         }
     }
 }
@@ -367,6 +394,9 @@ mod tests {
         let [(name, value)] = &export_of_traces.headers[..] else { panic!("one header") };
         assert_eq!((name.as_str(), value.expose_secret()), ("b", "2"));
         assert_eq!(export_of_traces.timeout, Duration::from_secs(3));
+        let packed = ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip");
+        let not = ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "none");
+        assert!(export(&[packed]).gzip && !export(&[packed, not]).gzip && !export(&[]).gzip);
         assert_eq!(export(&[("OTEL_BSP_EXPORT_TIMEOUT", "5")]).timeout, Duration::from_millis(5));
     }
 
@@ -393,6 +423,7 @@ mod tests {
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "secret", "is not a URL"),
             ("OTEL_EXPORTER_OTLP_HEADERS", "secret", "is not a list of key=value"),
             ("OTEL_EXPORTER_OTLP_HEADERS", "a=secret%0A", "holds something that is no header"),
+            ("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd", "is neither none nor gzip"),
             ("OTEL_RESOURCE_ATTRIBUTES", "a=1,=2", "is not a list of key=value"),
             ("OTEL_TRACES_SAMPLER", "parentbased_jaeger_remote", "is not supported"),
             ("OTEL_TRACES_SAMPLER", "sometimes", "is no sampler"),
