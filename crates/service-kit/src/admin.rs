@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use crate::http::{self, ServerLimits, ServerMetrics};
+use crate::process::ProcessMetrics;
 use crate::readiness::Readiness;
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -47,8 +48,10 @@ pub async fn serve(
 ///
 /// - `/livez`: 200 as long as the process can answer at all.
 /// - `/readyz`: 200, or 503 with a line for each reason.
-/// - `/metrics`: every metric of `registry`, as OpenMetrics text.
-pub fn router(registry: Registry, readiness: Readiness) -> Router {
+/// - `/metrics`: every metric of `registry`, and what every process tells of itself, as OpenMetrics
+///   text.
+pub fn router(mut registry: Registry, readiness: Readiness) -> Router {
+    registry.register_collector(Box::new(ProcessMetrics { readiness: readiness.clone() }));
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))

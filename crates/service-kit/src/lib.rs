@@ -35,10 +35,12 @@
 //! ```
 
 pub mod admin;
+pub mod dependencies;
 pub mod http;
 pub mod metrics;
 pub mod open_files;
 pub mod openapi;
+mod process;
 pub mod readiness;
 mod ready;
 pub mod retry;
