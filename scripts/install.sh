@@ -2,21 +2,23 @@
 # Makes sure that everything which `make run` and `make test` need is on this machine.
 #
 # Quick when nothing is missing. With apt it installs what is; elsewhere it says what to install.
-# `--tests` also asks for what only the tests use.
+# `--tests` also asks for what only the tests use, `--monitoring` for Prometheus alone.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
 
 readonly MIN_POSTGRES=15 MIN_REDIS=7 MIN_JAVA=17 MIN_NODE=18
 readonly POM=crates/local-stack/kafka/pom.xml
-readonly PLAYER=crates/e2e/player CHECKER=crates/e2e/schemathesis.txt
+readonly PLAYER=crates/e2e/player CHECKERS=crates/e2e/checkers.txt
 
-for_tests=no
-case "${1:-}" in
-    --tests) for_tests=yes ;;
-    "") ;;
-    *) echo "usage: scripts/install.sh [--tests]" >&2; exit 2 ;;
-esac
+for_tests=no monitoring=no
+for option in "$@"; do
+    case "$option" in
+        --tests) for_tests=yes monitoring=yes ;;
+        --monitoring) monitoring=yes ;;
+        *) echo "usage: scripts/install.sh [--tests] [--monitoring]" >&2; exit 2 ;;
+    esac
+done
 
 main() {
     local missing
@@ -30,7 +32,7 @@ main() {
     fetch_kafka
     if [ "$for_tests" = yes ]; then
         fetch_player
-        fetch_checker
+        fetch_checkers
     fi
 }
 
@@ -58,6 +60,7 @@ missing_packages() {
         has_java || echo java
         [ -n "${KAFKA_HOME:-}" ] || has_kafka || command -v mvn >/dev/null || echo maven
     fi
+    if [ "$monitoring" = yes ]; then has_prometheus || echo prometheus; fi
     if [ "$for_tests" = yes ]; then
         has_python || printf 'python3\npython3-venv\npython3-pip\n'
         has_node || printf 'nodejs\nnpm\n'
@@ -104,6 +107,10 @@ has_java() {
         at_least "$(java -version 2>&1 | sed -n 's/.*version "\([0-9.]*\).*/\1/p' | head -n 1)" "$MIN_JAVA"
 }
 
+has_prometheus() {
+    command -v prometheus >/dev/null && command -v promtool >/dev/null
+}
+
 has_python() {
     python3 -c 'import venv, ensurepip' 2>/dev/null
 }
@@ -121,7 +128,7 @@ install() {
     local packages log as_root=() before
     packages=$(names "$1")
     command -v apt-get >/dev/null ||
-        fail "this system has no apt: please install a C and C++ compiler, make, pkg-config, the zlib and OpenSSL headers, curl, PostgreSQL $MIN_POSTGRES or later, Redis $MIN_REDIS or later, Java $MIN_JAVA or later, Maven and, for the tests, Python 3 with venv, Node $MIN_NODE or later with npm, and Chromium by its own means. Missing are:$packages"
+        fail "this system has no apt: please install a C and C++ compiler, make, pkg-config, the zlib and OpenSSL headers, curl, PostgreSQL $MIN_POSTGRES or later, Redis $MIN_REDIS or later, Java $MIN_JAVA or later, Maven and, for the tests, Python 3 with venv, Node $MIN_NODE or later with npm, Chromium and Prometheus by its own means. Missing are:$packages"
     if [ "$(id -u)" != 0 ]; then
         command -v sudo >/dev/null ||
             fail "as root, please install:$(debian_names "$1")"
@@ -174,7 +181,7 @@ run_logged() {
 # switched off again, and one that was is not touched.
 keep_quiet() {
     local service
-    for service in postgresql redis-server; do
+    for service in postgresql redis-server prometheus; do
         case " $1 " in *" $service "*) continue ;; esac
         case " $(enabled_services) " in *" $service "*) ;; *) continue ;; esac
         if [ -d /run/systemd/system ]; then
@@ -188,7 +195,7 @@ keep_quiet() {
 
 enabled_services() {
     local service
-    for service in postgresql redis-server; do
+    for service in postgresql redis-server prometheus; do
         if [ -e "/etc/init.d/$service" ] || [ -e "/lib/systemd/system/$service.service" ]; then
             printf '%s ' "$service"
         fi
@@ -258,18 +265,18 @@ fetch_player() {
     rm -f "$log"
 }
 
-# Schemathesis, and everything that it needs, in the versions that are named.
-fetch_checker() {
-    local into=.local/schemathesis log
-    if cmp -s "$CHECKER" "$into/installed.txt"; then return 0; fi
+# Schemathesis, Prometheus' own parser, and everything that they need, in the versions that are named.
+fetch_checkers() {
+    local into=.local/checkers log
+    if cmp -s "$CHECKERS" "$into/installed.txt"; then return 0; fi
     log=$(mktemp)
-    echo "Fetching Schemathesis with pip …"
+    echo "Fetching Schemathesis and a parser of metrics with pip …"
     if ! { python3 -m venv --clear "$into" &&
-        "$into/bin/python" -m pip install --quiet --disable-pip-version-check -r "$CHECKER"; } >"$log" 2>&1 </dev/null; then
+        "$into/bin/python" -m pip install --quiet --disable-pip-version-check -r "$CHECKERS"; } >"$log" 2>&1 </dev/null; then
         tail -n 20 "$log" >&2
-        fail "pip could not install what $CHECKER names; everything that it said is in $log"
+        fail "pip could not install what $CHECKERS names; everything that it said is in $log"
     fi
-    cp "$CHECKER" "$into/installed.txt"
+    cp "$CHECKERS" "$into/installed.txt"
     rm -f "$log"
 }
 

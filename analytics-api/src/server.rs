@@ -8,6 +8,7 @@ use click_store::{ActiveAdsCache, Projection, Redis, RedisLimits, read_only_pool
 use prometheus_client::registry::Registry;
 use service_kit::{
     admin,
+    dependencies::Dependency,
     http::{self, Load, ServerLimits, ServerMetrics},
     metrics::HttpMetrics,
     open_files,
@@ -40,6 +41,7 @@ pub struct Server {
     router: Router,
     reader: Arc<Reader>,
     registry: Registry,
+    postgres: Dependency,
     limits: ServerLimits,
     door: ServerMetrics,
     plan: PublicShutdown,
@@ -55,6 +57,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Server> {
     let http_metrics = HttpMetrics::register(&mut registry, &api::ROUTES);
     let door = ServerMetrics::register(&mut registry);
     let load = Load::new(config.port.max_in_flight.get(), door.clone());
+    let [postgres] = Dependency::register(&mut registry, ["postgres"]);
     let metrics = Metrics::register(&mut registry);
 
     let (reader, active_ads, vast) = stores(&config, &metrics)?;
@@ -68,6 +71,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Server> {
         router: api::router(Arc::new(api), &load, &config.cors_origins, &http_metrics),
         reader,
         registry,
+        postgres,
         limits: config.port.limits(
             open_files::make_room_for(config.port.max_connections.get()),
             config.trusted_proxies.clone(),
@@ -108,7 +112,7 @@ impl Server {
     }
 
     async fn serve_to_end(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let Self { public, admin, router, reader, registry, limits, door, plan } = self;
+        let Self { public, admin, router, reader, registry, postgres, limits, door, plan } = self;
         info!(http.address = %public.local_addr()?, admin.address = %admin.local_addr()?, "serving");
 
         let readiness = Readiness::new();
@@ -117,7 +121,7 @@ impl Server {
         let drained = CancellationToken::new();
         let mut background = JoinSet::new();
         background.spawn(admin::serve(admin, registry, readiness.clone(), drained.clone()));
-        background.spawn(watch(reader, check, drained.clone()));
+        background.spawn(watch(reader, postgres, check, drained.clone()));
 
         let stop = CancellationToken::new();
         let serving = http::serve(public, router, limits, door, stop.clone());

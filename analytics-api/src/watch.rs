@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use click_store::StoreError;
-use service_kit::readiness::Check;
+use service_kit::{dependencies::Dependency, readiness::Check};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -19,7 +19,12 @@ const ASK_EVERY: Duration = Duration::from_secs(1);
 /// Not ready until Postgres has answered once, because Redis alone means nothing to a reader that
 /// does not know the epoch. After that, not ready only while neither store can answer: losing one
 /// of them costs speed at most, and taking the service out for it would cost the answers too.
-pub(crate) async fn watch(reader: Arc<Reader>, check: Check, shutdown: CancellationToken) {
+pub(crate) async fn watch(
+    reader: Arc<Reader>,
+    postgres: Dependency,
+    check: Check,
+    shutdown: CancellationToken,
+) {
     let mut ticks = interval(ASK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut answering = None;
@@ -31,6 +36,7 @@ pub(crate) async fn watch(reader: Arc<Reader>, check: Check, shutdown: Cancellat
             () = shutdown.cancelled() => return,
             (polled, redis) = ask_at_next_tick(&mut ticks, &reader) => {
                 log_change(&mut answering, &polled);
+                postgres.answered(polled.is_ok());
                 match polled {
                     Ok(()) => check.ok(),
                     Err(_) if redis => check.ok(),

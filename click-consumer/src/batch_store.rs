@@ -8,15 +8,16 @@ use click_store::{
     days::{Day, Days, day_of},
     projection::Advance,
 };
-use proto_schemas::{AdId, Kind};
+use proto_schemas::{AdId, Kind, Timestamp};
 use rdkafka::error::KafkaError;
 
 use crate::{
-    batch::Batch,
+    batch::{Batch, Run},
     dead_letters::{DeadLetter, DeadLetters},
     failpoint::{self, Point},
     metrics::Metrics,
     partition::{Partition, TopicNames},
+    projector::News,
     record::DeathReason,
     spans,
 };
@@ -60,7 +61,7 @@ pub(crate) struct Counted {
     /// The assignment of the partition under which they were read.
     pub(crate) generation: u64,
     pub(crate) ledger: LedgerEntry,
-    pub(crate) advance: Advance,
+    pub(crate) news: News,
 }
 
 impl BatchStore {
@@ -115,6 +116,7 @@ impl BatchStore {
                     dead,
                     absent: run.absent(),
                 };
+                let received = received_of(run, &unknown);
                 let advance = Advance {
                     at: self.names.at(partition),
                     epoch: transaction.epoch(),
@@ -122,14 +124,17 @@ impl BatchStore {
                     new: run.end(),
                     increments,
                 };
-                Counted { partition, generation: run.generation, ledger, advance }
+                let news = News { advance, received };
+                Counted { partition, generation: run.generation, ledger, news }
             })
             .collect();
         let new_events: Vec<_> = counted
             .iter()
-            .flat_map(|it| it.advance.increments.iter().map(|&(ad, new)| (&it.advance.at, ad, new)))
+            .map(|it| &it.news.advance)
+            .flat_map(|it| it.increments.iter().map(|&(ad, new)| (&it.at, ad, new)))
             .collect();
-        let ledger: Vec<_> = counted.iter().map(|it| (&it.advance.at, it.ledger.clone())).collect();
+        let ledger: Vec<_> =
+            counted.iter().map(|it| (&it.news.advance.at, it.ledger.clone())).collect();
         transaction.add_totals(&new_events, &ledger).await?;
 
         // 5. COMMIT. From its answer on the batch is counted, whatever happens to us: Redis is
@@ -209,6 +214,12 @@ fn days_of(batch: &Batch) -> HashSet<(Kind, Day)> {
             events.map(move |it| (partition.kind, day_of(it.dedup_time)))
         })
         .collect()
+}
+
+/// When the events of a run that count were received.
+fn received_of(run: &Run, unknown: &HashSet<AdId>) -> Vec<Timestamp> {
+    let events = run.records.iter().filter_map(|it| it.content.as_ref().ok());
+    events.filter(|it| !unknown.contains(&it.ad_id)).map(|it| it.received_at).collect()
 }
 
 fn ads_of(batch: &Batch) -> Vec<AdId> {

@@ -91,6 +91,7 @@ impl Counter {
     async fn count(&mut self, batch: Batch, shutdown: &CancellationToken) {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(10));
         // Halves of the batch, the first on top. Halving bounds it: 17 levels for 100,000 records.
+        let _in_hand = self.metrics.in_hand(batch.oldest_received());
         let mut waiting = vec![batch];
         while let Some(mut batch) = waiting.pop() {
             batch.retain(|partition, generation| self.assignment.is_current(partition, generation));
@@ -153,17 +154,18 @@ impl Counter {
     /// After COMMIT. A crash anywhere in here costs nothing: all of it is made anew from Postgres.
     fn tell(&self, counted: Vec<Counted>) {
         let mut kafka_offsets = TopicPartitionList::new();
-        let mut advances = Vec::with_capacity(counted.len());
-        for Counted { partition, generation, ledger, advance } in counted {
+        let mut all_news = Vec::with_capacity(counted.len());
+        for Counted { partition, generation, ledger, news } in counted {
             self.metrics.counted(partition.kind, ledger.stored, ledger.duplicates, ledger.dead);
-            self.assignment.stored(partition, generation, advance.new);
-            let (topic, next) = (self.names.topic(partition.kind), Offset::Offset(advance.new));
+            self.assignment.stored(partition, generation, news.advance.new);
+            let (topic, next) =
+                (self.names.topic(partition.kind), Offset::Offset(news.advance.new));
             if let Err(error) = kafka_offsets.add_partition_offset(topic, partition.number, next) {
                 debug!(%error, "an offset is not shown in kafka");
             }
-            advances.push(advance);
+            all_news.push(news);
         }
-        self.projections.advance(advances);
+        self.projections.advance(all_news);
         failpoint::reach(Point::BeforeKafkaOffset);
         // Last, and for displays of lag alone.
         match self.consumer.store_offsets(&kafka_offsets) {
@@ -182,7 +184,7 @@ impl Counter {
     fn note_retry(&mut self, failure: &Failure) {
         let reason = match failure {
             Failure::Store(error) => {
-                self.postgres.fail(error.to_string());
+                self.postgres_failed(error);
                 if error.is_missing_day() {
                     self.store.days.forget();
                 }
@@ -192,6 +194,11 @@ impl Counter {
         };
         self.metrics.retried(reason);
         warn!(error = %failure, "a batch could not be counted, trying again");
+    }
+
+    fn postgres_failed(&self, error: &StoreError) {
+        self.postgres.fail(error.to_string());
+        self.metrics.postgres_answered(false);
     }
 
     /// Compares where reading stands with Postgres, and follows a `next_offset` that was put back;
@@ -209,6 +216,7 @@ impl Counter {
         let stored = match compared.await {
             Ok((stored, unaccounted)) => {
                 self.postgres.ok();
+                self.metrics.postgres_answered(true);
                 // Once each time it changes: what is missing stays missing until somebody looks.
                 if self.metrics.unaccounted(unaccounted) != unaccounted && unaccounted != 0 {
                     error!(unaccounted, "position, ledger and totals differ: run `adctl audit`");
@@ -217,7 +225,7 @@ impl Counter {
             }
             Err(error) => {
                 debug!(%error, "positions could not be compared");
-                return self.postgres.fail(error.to_string());
+                return self.postgres_failed(&error);
             }
         };
         for (partition, (generation, position)) in reading {

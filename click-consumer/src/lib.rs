@@ -6,6 +6,7 @@
 //! - `counter` stores each batch in one transaction: this is where counting happens;
 //! - `starter` asks Postgres where a newly assigned partition starts;
 //! - `projector` tells Redis, and mends it;
+//! - `lag` asks Kafka how much there is to count;
 //! - `assignment` is what they share: which partitions are ours, and under which generation.
 
 mod assignment;
@@ -16,7 +17,9 @@ mod counter;
 mod cursor;
 mod dead_letters;
 mod failpoint;
+mod in_hand;
 mod kafka;
+mod lag;
 mod metrics;
 mod partition;
 mod projector;
@@ -49,8 +52,8 @@ use tracing::{info, warn};
 pub use crate::config::Config;
 use crate::{
     assignment::Assignment, batch::BatchLimits, batch_store::BatchStore, counter::Counter,
-    dead_letters::DeadLetters, metrics::Metrics, partition::TopicNames, projector::Projector,
-    reader::Reader, record::AgeLimits, starter::Starter,
+    dead_letters::DeadLetters, lag::LagWatch, metrics::Metrics, partition::TopicNames,
+    projector::Projector, reader::Reader, record::AgeLimits, starter::Starter,
 };
 
 /// One for the counting transaction, one for starting partitions, two for repairs.
@@ -232,11 +235,18 @@ impl Shared {
             days: Days::default(),
             metrics: metrics.clone(),
         };
+        let lag = LagWatch {
+            consumer: Arc::clone(&consumer),
+            names: names.clone(),
+            assignment: assignment.clone(),
+            metrics: metrics.clone(),
+        };
         let counter =
             Counter { store, consumer, names, assignment, projections, metrics, postgres, group };
 
         let mut parts = Parts { counting: JoinSet::new(), telling: JoinSet::new() };
         let (until, starting, counting) = (stop.clone(), stop.clone(), stop.clone());
+        let watching = stop.clone();
         parts.counting.spawn_blocking(move || Ok(reader.run(&until)?));
         parts.counting.spawn(async move {
             starter.run(starting).await;
@@ -244,6 +254,10 @@ impl Shared {
         });
         parts.counting.spawn(async move {
             counter.run(batches, counting).await;
+            Ok(())
+        });
+        parts.counting.spawn(async move {
+            lag.run(watching).await;
             Ok(())
         });
         parts.telling.spawn(projector.run());

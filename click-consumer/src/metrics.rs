@@ -13,9 +13,15 @@ use prometheus_client::{
     },
     registry::{Registry, Unit},
 };
-use proto_schemas::Kind;
+use proto_schemas::{Kind, Timestamp};
+use service_kit::dependencies::Dependency;
 
-use crate::{assignment::Stages, record::DeathReason};
+use crate::{
+    assignment::Stages,
+    in_hand::{Held, InHand},
+    partition::Partition,
+    record::DeathReason,
+};
 
 /// Handles to every metric. Cloning shares the same counts.
 #[derive(Clone, Debug)]
@@ -32,6 +38,21 @@ pub(crate) struct Metrics {
     projection: Family<OutcomeLabel, Counter>,
     repairs: Counter,
     unaccounted: Gauge,
+    lag: Family<PartitionLabels, Gauge>,
+    in_hand: InHand,
+    visible: Histogram,
+    projection_behind: Gauge,
+    projection_wrong: Gauge,
+    kafka: Dependency,
+    postgres: Dependency,
+    redis: Dependency,
+}
+
+/// There are as many as Kafka has partitions.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, EncodeLabelSet)]
+struct PartitionLabels {
+    kind: &'static str,
+    partition: i32,
 }
 
 #[derive(Clone, Debug, Eq, Hash, PartialEq, EncodeLabelSet)]
@@ -107,6 +128,8 @@ fn retry_label(reason: Option<RetryReason>) -> ReasonLabel {
 impl Metrics {
     /// Adds the metrics to `registry`, every label value at zero.
     pub(crate) fn register(registry: &mut Registry) -> Self {
+        let [kafka, postgres, redis] =
+            Dependency::register(registry, ["kafka", "postgres", "redis"]);
         let metrics = Self {
             records: Family::default(),
             dead_letters: Family::default(),
@@ -122,9 +145,21 @@ impl Metrics {
             projection: Family::default(),
             repairs: Counter::default(),
             unaccounted: Gauge::default(),
+            lag: Family::default(),
+            in_hand: InHand::default(),
+            // From a batch that is sent at once to an outage of some hours.
+            visible: Histogram::new([
+                0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0,
+            ]),
+            projection_behind: Gauge::default(),
+            projection_wrong: Gauge::default(),
+            kafka,
+            postgres,
+            redis,
         };
         metrics.start_at_zero();
         metrics.add_to(registry.sub_registry_with_prefix("consumer"));
+        registry.register_collector(Box::new(metrics.in_hand.clone()));
         metrics
     }
 
@@ -210,6 +245,67 @@ impl Metrics {
             "Offsets and events of this consumer's partitions on which position, ledger and totals differ; more than 0 needs somebody to look",
             self.unaccounted.clone(),
         );
+        registry.register(
+            "lag_events",
+            "Records of a partition on Kafka that are not counted yet",
+            self.lag.clone(),
+        );
+        registry.register_with_unit(
+            "visible_delay",
+            "Time from the receipt of an event by ingest until Redis counts it",
+            Unit::Seconds,
+            self.visible.clone(),
+        );
+        registry.register(
+            "projection_behind_events",
+            "Records that Postgres has counted and Redis has not, when last compared",
+            self.projection_behind.clone(),
+        );
+        registry.register(
+            "projection_wrong_partitions",
+            "Partitions that Redis did not have, or had of another epoch or ahead, when last compared",
+            self.projection_wrong.clone(),
+        );
+    }
+
+    /// Notes the events that are being counted, by the one that was received first, until what this
+    /// returns is dropped.
+    pub(crate) fn in_hand(&self, oldest: Option<Timestamp>) -> Held {
+        self.in_hand.hold(oldest)
+    }
+
+    pub(crate) fn lag(&self, partition: Partition, events: i64) {
+        self.lag.get_or_create(&partition.into()).set(events);
+    }
+
+    /// A partition is not read here any more.
+    pub(crate) fn lag_unknown(&self, partition: Partition) {
+        self.lag.remove(&partition.into());
+    }
+
+    /// Redis counts the events that were received then.
+    pub(crate) fn visible(&self, received: &[Timestamp], now: Timestamp) {
+        for it in received {
+            self.visible.observe(now.since(*it).as_secs_f64());
+        }
+    }
+
+    /// Redis was compared with Postgres.
+    pub(crate) fn redis_differs(&self, behind_by: i64, wrong_partitions: usize) {
+        self.projection_behind.set(behind_by);
+        self.projection_wrong.set(wrong_partitions.cast_signed() as i64);
+    }
+
+    pub(crate) fn kafka_answered(&self, did: bool) {
+        self.kafka.answered(did);
+    }
+
+    pub(crate) fn postgres_answered(&self, did: bool) {
+        self.postgres.answered(did);
+    }
+
+    pub(crate) fn redis_answered(&self, did: bool) {
+        self.redis.answered(did);
     }
 
     pub(crate) fn counted(&self, kind: Kind, stored: i64, duplicates: i64, dead: i64) {
@@ -270,6 +366,12 @@ impl Metrics {
     }
 }
 
+impl From<Partition> for PartitionLabels {
+    fn from(Partition { kind, number }: Partition) -> Self {
+        Self { kind: kind.as_str(), partition: number }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use prometheus_client::encoding::text::encode;
@@ -299,6 +401,12 @@ mod tests {
             "consumer_projection_updates_total{outcome=\"gap\"}",
             "consumer_projection_repairs_total",
             "consumer_unaccounted_events",
+            "consumer_projection_behind_events",
+            "consumer_projection_wrong_partitions",
+            "consumer_visible_delay_seconds_count",
+            "dependency_up{dependency=\"kafka\"}",
+            "dependency_up{dependency=\"postgres\"}",
+            "dependency_up{dependency=\"redis\"}",
             "consumer_batch_records_count",
             "consumer_transaction_seconds_count",
         ];

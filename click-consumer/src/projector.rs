@@ -14,6 +14,7 @@ use click_store::{
     within,
 };
 use futures::{StreamExt, stream};
+use proto_schemas::{Kind, Timestamp};
 use service_kit::traces::Context;
 use tokio::{
     sync::{Notify, mpsc},
@@ -25,7 +26,7 @@ use crate::{
     assignment::Assignment,
     failpoint::{self, Point},
     metrics::{Metrics, Projected},
-    partition::TopicNames,
+    partition::{Partition, TopicNames},
     spans,
 };
 
@@ -53,6 +54,14 @@ pub(crate) struct Projections {
     metrics: Metrics,
 }
 
+/// What Redis should know of one counted batch of one partition.
+#[derive(Debug)]
+pub(crate) struct News {
+    pub(crate) advance: Advance,
+    /// When its events were received.
+    pub(crate) received: Vec<Timestamp>,
+}
+
 /// Sends to Redis.
 pub(crate) struct Projector {
     pub(crate) pool: Pool,
@@ -71,7 +80,7 @@ pub(crate) struct Projector {
 /// A batch that was counted.
 #[derive(Debug)]
 struct Committed {
-    advances: Vec<Advance>,
+    news: Vec<News>,
     /// In the course of which it was.
     course: Context,
 }
@@ -84,10 +93,10 @@ struct Outage {
 
 impl Projections {
     /// Adds a committed batch to Redis, unless too many wait already.
-    pub(crate) fn advance(&self, advances: Vec<Advance>) {
-        let batch = Committed { advances, course: Context::current() };
+    pub(crate) fn advance(&self, news: Vec<News>) {
+        let batch = Committed { news, course: Context::current() };
         if let Err(refused) = self.batches.try_send(batch) {
-            for _ in refused.into_inner().advances {
+            for _ in refused.into_inner().news {
                 self.metrics.projected(Projected::Dropped);
             }
         }
@@ -143,9 +152,9 @@ impl Projector {
                 _ = tick.tick() => self.compare_all().await,
 
                 batch = self.batches.recv() => match batch {
-                    Some(Committed { advances, course }) => {
-                        let span = spans::redis(advances.len(), course);
-                        let told = span.around(self.advance_all(advances)).await;
+                    Some(Committed { news, course }) => {
+                        let span = spans::redis(news.len(), course);
+                        let told = span.around(self.advance_all(news)).await;
                         if !told {
                             span.failed("not_told");
                         }
@@ -158,15 +167,15 @@ impl Projector {
 
     /// Sends one batch, all of its partitions at once; those where Redis stands elsewhere are
     /// repaired. Says whether Redis has taken all of it.
-    async fn advance_all(&self, batch: Vec<Advance>) -> bool {
+    async fn advance_all(&self, batch: Vec<News>) -> bool {
         let sent = futures::future::join_all(batch.iter().map(async |it| {
-            let outcome = self.projection.advance(it).await;
+            let outcome = self.projection.advance(&it.advance).await;
             // Some of the scripts have run now, and others may be under way.
             failpoint::reach(Point::DuringRedis);
             outcome
         }));
         let (mut elsewhere, mut all_told) = (Vec::new(), true);
-        for (advance, outcome) in batch.iter().zip(sent.await) {
+        for (News { advance, received }, outcome) in batch.iter().zip(sent.await) {
             let (projected, repair) = match outcome {
                 Ok(Advanced::Applied) => (Projected::Applied, false),
                 Ok(Advanced::Already) => (Projected::Already, false),
@@ -184,6 +193,9 @@ impl Projector {
                 }
             };
             self.metrics.projected(projected);
+            if matches!(projected, Projected::Applied | Projected::Already) {
+                self.metrics.visible(received, Timestamp::now());
+            }
             if repair {
                 elsewhere.push(advance.at.clone());
             }
@@ -199,7 +211,8 @@ impl Projector {
             self.assignment.projected().into_iter().map(|it| self.names.at(it)).collect();
         if ours.is_empty() {
             self.behind.clear();
-            return;
+            self.metrics.redis_differs(0, 0);
+            return self.ask_for_nothing().await;
         }
         let compared = within(LIMIT, repair::compare(&self.pool, &self.projection, &ours)).await;
         let differences = match compared {
@@ -209,19 +222,30 @@ impl Projector {
         if self.outage(|it| it.answered(Instant::now())) {
             info!("redis is told and compared again");
         }
+        self.metrics.redis_answered(!self.outage(|it| it.is_on()));
         // One that is behind has its increments under way, unless it still stands there at the
         // next comparison.
         let (mut wrong, mut behind) = (Vec::new(), HashMap::new());
+        self.metrics.redis_differs(missing(&differences), count_wrong(&differences));
         for (at, difference) in differences {
             match difference {
-                Difference::Behind(offset) if self.behind.get(&at) != Some(&offset) => {
+                Difference::Behind { offset, .. } if self.behind.get(&at) != Some(&offset) => {
                     behind.insert(at, offset);
                 }
-                Difference::Behind(_) | Difference::Wrong => wrong.push(at),
+                Difference::Behind { .. } | Difference::Wrong => wrong.push(at),
             }
         }
         self.behind = behind;
         self.repair_all(wrong).await;
+    }
+
+    /// A consumer too many has nothing to compare, and still wants to know whether Redis is there.
+    async fn ask_for_nothing(&self) {
+        let any = self.names.at(Partition { kind: Kind::Click, number: 0 });
+        match self.projection.peek(&any).await {
+            Ok(_) => self.metrics.redis_answered(true),
+            Err(error) => self.note_failure(&error),
+        }
     }
 
     async fn repair_all(&self, partitions: Vec<TopicPartition>) {
@@ -240,6 +264,9 @@ impl Projector {
     }
 
     fn note_failure(&self, error: &StoreError) {
+        if matches!(error, StoreError::Redis(_)) {
+            self.metrics.redis_answered(false);
+        }
         if self.outage(|it| it.failed(Instant::now())) {
             warn!(%error, "redis could not be told, or not compared; counting goes on, and it is mended later");
         } else {
@@ -253,7 +280,24 @@ impl Projector {
     }
 }
 
+/// How many events Redis is behind, in the partitions where it may mend itself.
+fn missing(differences: &HashMap<TopicPartition, Difference>) -> i64 {
+    let behind = differences.values().filter_map(|it| match it {
+        Difference::Behind { by, .. } => Some(*by),
+        Difference::Wrong => None,
+    });
+    behind.sum()
+}
+
+fn count_wrong(differences: &HashMap<TopicPartition, Difference>) -> usize {
+    differences.values().filter(|it| matches!(it, Difference::Wrong)).count()
+}
+
 impl Outage {
+    fn is_on(&self) -> bool {
+        self.last_failure.is_some()
+    }
+
     /// Takes in a failure, and says whether an outage begins with it.
     fn failed(&mut self, now: Instant) -> bool {
         self.last_failure.replace(now).is_none()

@@ -112,10 +112,7 @@ impl Ingest {
     ) -> Result<AdEvent, Refusal> {
         let arrived = self.metrics.arrived(kind);
         let kept = keeping.await;
-        arrived.became(match &kept {
-            Ok((_, kept)) => kept.outcome(),
-            Err(refusal) => refusal.outcome(),
-        });
+        arrived.became(kept.as_ref().map(|(_, by)| *by));
         kept.map(|(event, _)| event)
     }
 

@@ -12,10 +12,16 @@ use prometheus_client::{
 };
 use proto_schemas::Kind;
 
+use crate::{contract::failures, error::Refusal, keeper::Kept};
+
+/// The `kind` of an event that does not say what it is.
+const NO_KIND: &str = "unknown";
+
 /// Handles to every metric of its own. Cloning shares the same counts.
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
     events: Family<EventLabels, Counter>,
+    refusals: Family<RefusalLabels, Counter>,
     ignored_addresses: Counter,
     produce: Histogram,
     producer_replaced: Counter,
@@ -72,6 +78,7 @@ impl Metrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
             events: Family::default(),
+            refusals: Family::default(),
             ignored_addresses: Counter::default(),
             // 1 ms to 4 s: the least is the producer's linger of 5 ms, the most its timeout.
             produce: Histogram::new([
@@ -90,11 +97,21 @@ impl Metrics {
             }
         }
         drop(metrics.events_of_no_kind());
+        for kind in Kind::ALL.map(Kind::as_str).into_iter().chain([NO_KIND]) {
+            for failure in failures::of_events() {
+                drop(metrics.refusals.get_or_create(&RefusalLabels { kind, reason: failure.code }));
+            }
+        }
 
         registry.register(
             "ingest_events",
             "Events that were sent, and what became of them",
             metrics.events.clone(),
+        );
+        registry.register(
+            "ingest_refusals",
+            "Events that were not kept, by the code that the player was told",
+            metrics.refusals.clone(),
         );
         registry.register(
             "ingest_ignored_addresses",
@@ -125,13 +142,15 @@ impl Metrics {
         self.led_on_uncounted.get_or_create(&outcome.into()).inc();
     }
 
-    /// Counts an event of a batch that does not say whether it is a click or an impression.
-    pub(crate) fn unreadable(&self) {
+    /// Counts an event of a batch that does not say whether it is a click or an impression, and the
+    /// code that the player is told.
+    pub(crate) fn unreadable(&self, reason: &'static str) {
         self.events_of_no_kind().inc();
+        self.refusals.get_or_create(&RefusalLabels { kind: NO_KIND, reason }).inc();
     }
 
     fn events_of_no_kind(&self) -> Counter {
-        let labels = EventLabels { kind: "unknown", outcome: Outcome::Refused.as_str() };
+        let labels = EventLabels { kind: NO_KIND, outcome: Outcome::Refused.as_str() };
         self.events.get_or_create(&labels).clone()
     }
 
@@ -161,8 +180,18 @@ pub(crate) struct Arrived<'a> {
 }
 
 impl Arrived<'_> {
-    pub(crate) fn became(mut self, outcome: Outcome) {
-        self.outcome = outcome;
+    pub(crate) fn refused(mut self, refusal: &Refusal) {
+        self.outcome = refusal.outcome();
+        let reason = refusal.failure_and_field().0.code;
+        let labels = RefusalLabels { kind: self.kind.as_str(), reason };
+        self.metrics.refusals.get_or_create(&labels).inc();
+    }
+
+    pub(crate) fn became(mut self, fate: Result<Kept, &Refusal>) {
+        match fate {
+            Ok(by) => self.outcome = by.outcome(),
+            Err(refusal) => self.refused(refusal),
+        }
     }
 }
 
@@ -232,6 +261,13 @@ impl EventLabels {
     fn new(kind: Kind, outcome: Outcome) -> Self {
         Self { kind: kind.as_str(), outcome: outcome.as_str() }
     }
+}
+
+/// Kinds are few, and reasons are the codes of our failures.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, EncodeLabelSet)]
+struct RefusalLabels {
+    kind: &'static str,
+    reason: &'static str,
 }
 
 #[derive(Clone, Debug, Eq, Hash, PartialEq, EncodeLabelSet)]

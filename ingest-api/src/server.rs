@@ -12,6 +12,7 @@ use prometheus_client::registry::Registry;
 use proto_schemas::Kind;
 use service_kit::{
     admin,
+    dependencies::Dependency,
     http::{self, Load, ServerLimits, ServerMetrics},
     metrics::HttpMetrics,
     open_files,
@@ -43,6 +44,7 @@ pub struct Server {
     ingest: Arc<Ingest>,
     spooling: Option<Spooling>,
     registry: Registry,
+    kafka: Dependency,
     limits: ServerLimits,
     door: ServerMetrics,
     plan: PublicShutdown,
@@ -66,6 +68,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Server> {
     let http_metrics = HttpMetrics::register(&mut registry, &api::ROUTES);
     let door = ServerMetrics::register(&mut registry);
     let load = Load::new(config.port.max_in_flight.get(), door.clone());
+    let [kafka] = Dependency::register(&mut registry, ["kafka"]);
     let metrics = Metrics::register(&mut registry);
     let producer = Producer::new(&config, metrics.clone()).context("making the kafka producer")?;
     let breaker = Breaker::default();
@@ -91,6 +94,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Server> {
         ingest,
         spooling,
         registry,
+        kafka,
         limits: config.port.limits(
             open_files::make_room_for(config.port.max_connections.get()),
             config.trusted_proxies.and(&config.trusted_senders),
@@ -135,19 +139,19 @@ impl Server {
     }
 
     async fn serve_to_end(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let Self { public, admin, router, ingest, spooling, registry, .. } = self;
+        let Self { public, admin, router, ingest, spooling, registry, kafka, .. } = self;
         let Self { limits, door, plan, flush_within, drain_within, .. } = self;
         info!(http.address = %public.local_addr()?, admin.address = %admin.local_addr()?, "serving");
 
         let readiness = Readiness::new();
-        let kafka = readiness.register("kafka");
+        let check = readiness.register("kafka");
         // Ends last, so that probes and Prometheus can watch the draining.
         let drained = CancellationToken::new();
         let (stop, stop_draining) = (CancellationToken::new(), CancellationToken::new());
         let mut background = JoinSet::new();
         background.spawn(admin::serve(admin, registry, readiness.clone(), drained.clone()));
         let Keeper { producer, spool, .. } = &ingest.keeper;
-        background.spawn(watch(producer.clone(), spool.clone(), kafka, drained.clone()));
+        background.spawn(watch(producer.clone(), spool.clone(), kafka, check, drained.clone()));
         let spool_thread = spooling.map(|Spooling { drain, thread }| {
             background.spawn(drain_until(drain, stop_draining.clone(), drained.clone()));
             thread

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use proto_schemas::Kind;
 use rdkafka::{error::RDKafkaErrorCode, producer::Producer as _};
-use service_kit::readiness::Check;
+use service_kit::{dependencies::Dependency, readiness::Check};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -33,6 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) async fn watch(
     producer: Producer,
     spool: Option<Spool>,
+    kafka: Dependency,
     check: Check,
     shutdown: CancellationToken,
 ) {
@@ -46,6 +47,7 @@ pub(crate) async fn watch(
             biased;
             () = shutdown.cancelled() => return,
             answer = ask_at_next_tick(&mut ticks, &producer) => {
+                kafka.answered(answer.is_ok());
                 let spooling = spool.as_ref().is_some_and(Spool::takes_events);
                 view.tell(answer, Instant::now(), spooling, &check);
             }

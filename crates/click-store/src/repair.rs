@@ -29,8 +29,8 @@ pub enum Repaired {
 pub enum Difference {
     /// It is absent, of another epoch, or ahead: nothing that is under way will mend it.
     Wrong,
-    /// It stands at this offset, behind Postgres: perhaps an increment is still on its way.
-    Behind(i64),
+    /// It stands at `offset`, this many behind Postgres: perhaps an increment is still on its way.
+    Behind { offset: i64, by: i64 },
 }
 
 /// Compares partitions in Redis with Postgres and returns those that differ.
@@ -77,7 +77,7 @@ fn difference(mark: Option<Mark>, epoch: Uuid, next_offset: i64) -> Option<Diffe
     match mark {
         Some(mark) if mark.epoch == epoch && mark.offset == next_offset => None,
         Some(mark) if mark.epoch == epoch && mark.offset < next_offset => {
-            Some(Difference::Behind(mark.offset))
+            Some(Difference::Behind { offset: mark.offset, by: next_offset - mark.offset })
         }
         _ => Some(Difference::Wrong),
     }
@@ -139,7 +139,10 @@ mod tests {
         let mark = |epoch, offset| Some(Mark { epoch, offset });
 
         assert_eq!(difference(mark(ours, 7), ours, 7), None);
-        assert_eq!(difference(mark(ours, 5), ours, 7), Some(Difference::Behind(5)));
+        assert_eq!(
+            difference(mark(ours, 5), ours, 7),
+            Some(Difference::Behind { offset: 5, by: 2 })
+        );
         assert_eq!(difference(mark(ours, 8), ours, 7), Some(Difference::Wrong));
         assert_eq!(difference(mark(other, 7), ours, 7), Some(Difference::Wrong));
         assert_eq!(difference(None, ours, 0), Some(Difference::Wrong));

@@ -205,7 +205,7 @@ impl Pipeline {
     /// Holds a service against the contract that it serves, with requests that Schemathesis makes up,
     /// the same at each run. Returns what it says.
     pub async fn check_contract(&self, service: &Service, args: &[&str]) -> String {
-        let checker = local_stack::repository().join(".local/schemathesis/bin/schemathesis");
+        let checker = local_stack::repository().join(".local/checkers/bin/schemathesis");
         let shown = checker.display();
         assert!(checker.exists(), "{shown} is missing: run scripts/install.sh --tests");
         let settings = local_stack::repository().join("crates/e2e/schemathesis.toml");

@@ -69,6 +69,12 @@ const OF_A_BODY: [Failure; 7] = [
 /// What may pass.
 const OF_KEEPING: [Failure; 3] = [RATE_LIMITED, OVERLOADED, UNAVAILABLE];
 
+/// Every way in which one event can be refused, whichever way it came.
+pub(crate) fn of_events() -> impl Iterator<Item = Failure> {
+    let of_links = [INVALID_SIGNATURE, LINKS_NOT_SET_UP, LINK_EXPIRED, QUERY_TOO_LONG];
+    OF_FIELDS.into_iter().chain(OF_A_BODY).chain(of_links).chain(OF_KEEPING)
+}
+
 macro_rules! refusals {
     ($($(#[$doc:meta])* $name:ident: $($these:expr),+;)+) => {$(
         $(#[$doc])*

@@ -145,9 +145,9 @@ fn check<'a>(
     caller: &Caller,
     text: &[u8],
 ) -> Candidate<'a> {
-    let (kind, report) = Report::with_kind_from_json(text).inspect_err(|_| {
+    let (kind, report) = Report::with_kind_from_json(text).inspect_err(|invalid| {
         gate.charge(Kind::Impression);
-        ingest.metrics.unreadable();
+        ingest.metrics.unreadable(invalid.failure_and_field().0.code);
     })?;
     let arrived = ingest.metrics.arrived(kind);
     let event = report.map_err(Refusal::from).and_then(|it| Ok(ingest.event(kind, caller, it)?));
@@ -155,7 +155,7 @@ fn check<'a>(
         Ok(event) => Ok((arrived, event)),
         Err(refusal) => {
             gate.charge(kind);
-            arrived.became(refusal.outcome());
+            arrived.refused(&refusal);
             Err(refusal)
         }
     }
@@ -195,7 +195,7 @@ async fn keep(ingest: &Ingest, caller: &Caller, admitted: Vec<Candidate<'_>>) ->
 
     let kept = ingest.keep_all(&events, caller).await;
     let mut fates = events.iter().zip(arrived).zip(kept).map(|((event, arrived), kept)| {
-        arrived.became(kept.as_ref().map_or_else(Refusal::outcome, |it| it.outcome()));
+        arrived.became(kept.as_ref().copied());
         kept.map(|_| event.dedup_key)
     });
     refused

@@ -67,7 +67,7 @@ pub(crate) async fn follow(
     headers: HeaderMap,
 ) -> Result<Onward, Refusal> {
     let (parameters, onward) = link(&ingest, &uri).inspect_err(|refusal| {
-        ingest.metrics.arrived(Kind::Click).became(refusal.outcome());
+        ingest.metrics.arrived(Kind::Click).refused(refusal);
     })?;
     let Some(_place) = ingest.load.enter() else {
         ingest.metrics.arrived(Kind::Click).became(Outcome::Overloaded);

@@ -88,10 +88,9 @@ pub(crate) struct SpoolGauges(pub(super) Option<Arc<Shared>>);
 impl Collector for SpoolGauges {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        let (events, bytes, oldest_us) = self
-            .0
-            .as_ref()
-            .map_or((0, 0, None), |it| (count(it.events()), count(it.bytes()), it.oldest_us()));
+        let (events, bytes, limit, oldest_us) = self.0.as_ref().map_or((0, 0, 0, None), |it| {
+            (count(it.events()), count(it.bytes()), count(it.max_bytes), it.oldest_us())
+        });
         let age_us = oldest_us.map_or(0, |it| (Timestamp::now().as_micros() - it).max(0));
         let age = Duration::from_micros(age_us.unsigned_abs()).as_secs_f64();
         let gauge = MetricType::Gauge;
@@ -106,6 +105,13 @@ impl Collector for SpoolGauges {
         let unit = Some(&Unit::Bytes);
         ConstGauge::new(bytes).encode(encoder.encode_descriptor(
             "ingest_spool",
+            help,
+            unit,
+            gauge,
+        )?)?;
+        let help = "SPOOL_MAX_BYTES, or 0 where there is no spool";
+        ConstGauge::new(limit).encode(encoder.encode_descriptor(
+            "ingest_spool_limit",
             help,
             unit,
             gauge,

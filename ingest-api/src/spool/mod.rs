@@ -88,15 +88,10 @@ impl Spool {
         let store = Store::open(directory)?;
         let (levels, sound) = (store.levels(), store.is_sound());
         tracing::info!(events = levels.events, bytes = levels.bytes, "spool is open");
-        let shared = Arc::new(Shared::new(levels, sound && levels.bytes < max_bytes));
+        let shared = Arc::new(Shared::new(levels, max_bytes, sound && levels.bytes < max_bytes));
         let (orders, received) = mpsc::channel(WAITING);
-        let writer = Writer {
-            store,
-            max_bytes,
-            shared: Arc::clone(&shared),
-            metrics: metrics.clone(),
-            trouble: None,
-        };
+        let writer =
+            Writer { store, shared: Arc::clone(&shared), metrics: metrics.clone(), trouble: None };
         let thread = std::thread::Builder::new()
             .name("spool".to_owned())
             .spawn(move || writer.run(received))

@@ -50,16 +50,18 @@ pub(super) enum Refused {
 pub(super) struct Shared {
     events: AtomicU64,
     bytes: AtomicU64,
+    pub(super) max_bytes: u64,
     /// Microseconds since the epoch; meaningful only where `events` is not 0.
     oldest_us: AtomicI64,
     takes_events: AtomicBool,
 }
 
 impl Shared {
-    pub(super) fn new(levels: Levels, takes_events: bool) -> Self {
+    pub(super) fn new(levels: Levels, max_bytes: u64, takes_events: bool) -> Self {
         let shared = Self {
             events: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
+            max_bytes,
             oldest_us: AtomicI64::new(0),
             takes_events: AtomicBool::new(takes_events),
         };
@@ -95,7 +97,6 @@ impl Shared {
 
 pub(super) struct Writer {
     pub(super) store: Store,
-    pub(super) max_bytes: u64,
     pub(super) shared: Arc<Shared>,
     pub(super) metrics: SpoolMetrics,
     pub(super) trouble: Option<Refused>,
@@ -138,7 +139,7 @@ impl Writer {
         if batch.entries.is_empty() {
             return;
         }
-        let kept = if self.store.levels().bytes >= self.max_bytes {
+        let kept = if self.store.levels().bytes >= self.shared.max_bytes {
             Err(Refused::Full)
         } else {
             let begun = Instant::now();
@@ -173,7 +174,7 @@ impl Writer {
             }
             Order::Keep { .. } => {}
         }
-        let full = self.store.levels().bytes >= self.max_bytes;
+        let full = self.store.levels().bytes >= self.shared.max_bytes;
         let trouble = match (self.store.is_sound(), full) {
             (false, _) => Some(Refused::Disk),
             (true, true) => Some(Refused::Full),

@@ -15,6 +15,8 @@ async fn the_exposed_names_stay() {
 
     let names: BTreeSet<_> = metrics.lines().filter_map(|it| it.strip_prefix("# TYPE ")).collect();
     let expected = [
+        "build info",
+        "dependency_up gauge",
         "http_request_duration_seconds histogram",
         "http_requests counter",
         "http_connections gauge",
@@ -31,13 +33,23 @@ async fn the_exposed_names_stay() {
         "ingest_rate_limiter_keys gauge",
         "ingest_rate_limiter_overflow counter",
         "ingest_redirects_without_click counter",
+        "ingest_refusals counter",
         "ingest_spool_bytes gauge",
         "ingest_spool_drained counter",
         "ingest_spool_events gauge",
+        "ingest_spool_limit_bytes gauge",
         "ingest_spool_oldest_age_seconds gauge",
         "ingest_spool_refused counter",
         "ingest_spool_spooled counter",
         "ingest_spool_sync_duration_seconds histogram",
+        "process_cpu_seconds counter",
+        "process_max_fds gauge",
+        "process_open_fds gauge",
+        "process_resident_memory_bytes gauge",
+        "process_start_time_seconds gauge",
+        "process_threads gauge",
+        "process_virtual_memory_bytes gauge",
+        "service_ready gauge",
     ];
     assert_eq!(names, BTreeSet::from(expected));
 }
@@ -49,11 +61,13 @@ async fn every_series_is_there_from_the_start_at_zero() {
     let mut expected = vec![
         "ingest_ignored_addresses_total 0".to_owned(),
         "ingest_produce_duration_seconds_count 0".to_owned(),
+        "dependency_up{dependency=\"kafka\"} 0".to_owned(),
         "ingest_producer_queue_events 0".to_owned(),
         "ingest_producer_replaced_total 0".to_owned(),
         "ingest_spool_bytes 0".to_owned(),
         "ingest_spool_drained_total 0".to_owned(),
         "ingest_spool_events 0".to_owned(),
+        "ingest_spool_limit_bytes 0".to_owned(),
         "ingest_spool_oldest_age_seconds 0.0".to_owned(),
         "ingest_spool_spooled_total 0".to_owned(),
         "ingest_spool_sync_duration_seconds_count 0".to_owned(),
@@ -69,6 +83,14 @@ async fn every_series_is_there_from_the_start_at_zero() {
         }
     }
     expected.push("ingest_events_total{kind=\"unknown\",outcome=\"refused\"} 0".to_owned());
+    for reason in
+        ["invalid_json", "missing_field", "timestamp_too_old", "rate_limited", "unavailable"]
+    {
+        for kind in ["click", "impression", "unknown"] {
+            let labels = format!("kind=\"{kind}\",reason=\"{reason}\"");
+            expected.push(format!("ingest_refusals_total{{{labels}}} 0"));
+        }
+    }
     for route in ["/ads/click", "/ads/impression", "/ads/events"] {
         for status in [200, 400, 408, 413, 415, 429, 503] {
             let labels = format!("route=\"{route}\",method=\"POST\",status=\"{status}\"");

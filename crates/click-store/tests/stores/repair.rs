@@ -36,7 +36,7 @@ async fn a_hash_that_is_behind_is_written_anew() {
     test.repair().await;
     test.count(5, 3).await;
 
-    assert_eq!(test.difference().await, Some(Difference::Behind(5)));
+    assert_eq!(test.difference().await, Some(Difference::Behind { offset: 5, by: 3 }));
     assert_eq!(test.repair().await, Repaired::Replaced);
 
     assert_eq!(test.clicks_in_redis().await, 8);
