@@ -6,7 +6,6 @@ use std::{
 };
 
 use click_store::offsets::Anchor;
-use proto_schemas::Timestamp;
 use service_kit::traces::{MAX_LINKS, TraceContext};
 
 use crate::{partition::Partition, record::Record};
@@ -98,12 +97,6 @@ impl Batch {
     /// When the batch is old enough; `None` while it is empty.
     pub(crate) fn deadline(&self, limits: BatchLimits) -> Option<Instant> {
         self.opened.map(|it| it + limits.age)
-    }
-
-    /// When the event was received that has waited for longest; `None` where there is no event.
-    pub(crate) fn oldest_received(&self) -> Option<Timestamp> {
-        let records = self.runs.values().flat_map(|it| &it.records);
-        records.filter_map(|it| Some(it.content.as_ref().ok()?.received_at)).min()
     }
 
     pub(crate) fn runs(&self) -> impl Iterator<Item = (Partition, &Run)> {

@@ -91,7 +91,7 @@ impl Counter {
     async fn count(&mut self, batch: Batch, shutdown: &CancellationToken) {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(10));
         // Halves of the batch, the first on top. Halving bounds it: 17 levels for 100,000 records.
-        let _in_hand = self.metrics.in_hand(batch.oldest_received());
+        let _in_hand = self.metrics.in_hand();
         let mut waiting = vec![batch];
         while let Some(mut batch) = waiting.pop() {
             batch.retain(|partition, generation| self.assignment.is_current(partition, generation));

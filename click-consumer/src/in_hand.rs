@@ -1,12 +1,9 @@
-//! How long the events that are being counted have waited, also while they cannot be counted.
+//! How long the batch in hand has been counted for, also while it cannot be counted.
 
 use std::{
     fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
-    time::Duration,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use prometheus_client::{
@@ -15,41 +12,39 @@ use prometheus_client::{
     metrics::{MetricType, gauge::ConstGauge},
     registry::Unit,
 };
-use proto_schemas::Timestamp;
 
-const NOTHING: i64 = 0;
-
-/// When the event was received that has waited for longest of those being counted, in microseconds
-/// since 1970; or [`NOTHING`].
+/// When counting of the batch in hand began. Cloning shares the same state.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct InHand(Arc<AtomicI64>);
+pub(crate) struct InHand(Arc<Mutex<Option<Instant>>>);
 
-/// Says that events are being counted until it is dropped.
+/// Says that a batch is in hand until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Held(InHand);
 
 impl InHand {
-    /// Notes a batch, by its event that was received first, until what this returns is dropped.
-    pub(crate) fn hold(&self, oldest: Option<Timestamp>) -> Held {
-        self.0.store(oldest.map_or(NOTHING, Timestamp::as_micros), Ordering::Relaxed);
+    pub(crate) fn begin(&self) -> Held {
+        self.set(Some(Instant::now()));
         Held(self.clone())
+    }
+
+    fn set(&self, begun: Option<Instant>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = begun;
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.0.0.store(NOTHING, Ordering::Relaxed);
+        self.0.set(None);
     }
 }
 
 impl Collector for InHand {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let oldest = self.0.load(Ordering::Relaxed);
-        let oldest = Timestamp::from_micros(oldest).filter(|_| oldest != NOTHING);
-        let age = oldest.map_or(Duration::ZERO, |it| Timestamp::now().since(it));
+        let begun = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let age = begun.map_or(Duration::ZERO, |it| it.elapsed());
         ConstGauge::new(age.as_secs_f64()).encode(encoder.encode_descriptor(
             "consumer_batch_age",
-            "Time since the oldest event of the batch that is being counted was received; 0 between batches",
+            "Time since the counting of the batch in hand began; 0 between batches",
             Some(&Unit::Seconds),
             MetricType::Gauge,
         )?)

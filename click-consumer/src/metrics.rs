@@ -268,10 +268,9 @@ impl Metrics {
         );
     }
 
-    /// Notes the events that are being counted, by the one that was received first, until what this
-    /// returns is dropped.
-    pub(crate) fn in_hand(&self, oldest: Option<Timestamp>) -> Held {
-        self.in_hand.hold(oldest)
+    /// Notes that a batch is being counted, until what this returns is dropped.
+    pub(crate) fn in_hand(&self) -> Held {
+        self.in_hand.begin()
     }
 
     pub(crate) fn lag(&self, partition: Partition, events: i64) {

@@ -29,7 +29,8 @@
 //! - [`chaos::Chaos`] does all of that at random (`make chaos`);
 //! - [`Collector`] takes the spans that services export;
 //! - [`until`] and its kin wait for a condition, never for time to pass;
-//! - [`settings`], [`contracts`] and [`documents`]: what is written about the settings and the APIs.
+//! - [`settings`], [`contracts`], [`documents`], [`telemetry`] and [`monitoring`]: what is written about
+//!   the settings, the APIs and the metrics.
 //!
 //! The binaries must be there: `cargo build --workspace --bins`. Cargo builds a crate's own binaries
 //! for its tests, but not those of others, so a test after a change without that command tests the
@@ -62,6 +63,7 @@ mod service;
 pub mod settings;
 mod small_disk;
 mod stores;
+pub mod telemetry;
 mod topic;
 mod wait;
 mod watch;

@@ -205,15 +205,22 @@ impl Pipeline {
     /// Holds a service against the contract that it serves, with requests that Schemathesis makes up,
     /// the same at each run. Returns what it says.
     pub async fn check_contract(&self, service: &Service, args: &[&str]) -> String {
-        let checker = local_stack::repository().join(".local/checkers/bin/schemathesis");
-        let shown = checker.display();
-        assert!(checker.exists(), "{shown} is missing: run scripts/install.sh --tests");
+        let checker = checker("schemathesis");
         let settings = local_stack::repository().join("crates/e2e/schemathesis.toml");
         let (settings, url) = (settings.display().to_string(), service.url("/openapi.json"));
         let own = ["--config-file", &settings, "run", &url];
         let (code, said) = self.run(checker, &[&own, args].concat()).await;
         assert_eq!(code, 0, "{said}");
         said
+    }
+
+    /// Runs a Python program of the repository that uses one of the checkers, and returns the JSON that it
+    /// prints last.
+    pub(crate) async fn check_by_python(&self, program: &str, args: &[&str]) -> Value {
+        let program = local_stack::repository().join(program).display().to_string();
+        let (code, said) = self.run(checker("python"), &[&[program.as_str()], args].concat()).await;
+        assert_eq!(code, 0, "{said}");
+        serde_json::from_str(said.lines().last().unwrap_or_default()).expect(&said)
     }
 
     /// Runs a program that is not ours to its end.
@@ -265,6 +272,14 @@ impl Pipeline {
         let number = self.started.fetch_add(1, Ordering::Relaxed);
         self.logs.join(format!("{number}-{program}.log"))
     }
+}
+
+/// A program that `scripts/install.sh --tests` fetches from PyPI.
+fn checker(name: &str) -> PathBuf {
+    let checker = local_stack::repository().join(".local/checkers/bin").join(name);
+    let shown = checker.display();
+    assert!(checker.exists(), "{shown} is missing: run scripts/install.sh --tests");
+    checker
 }
 
 /// What players and browsers do, in JavaScript.

@@ -2,7 +2,8 @@
 //!
 //! [`kafka::Kafka`], [`postgres::Postgres`] and [`redis::Redis`] each start one private server and
 //! end it when dropped; [`kafka::Cluster`] is three brokers; [`stack::Stack`] is one of each kind of
-//! server together; [`secured`] makes a server demand TLS and a login; [`testing`] is what a test asks for its part of a stack that is already up.
+//! server together; [`secured`] makes a server demand TLS and a login; [`prometheus::Prometheus`]
+//! watches services; [`testing`] is what a test asks for its part of a stack that is already up.
 
 pub mod children;
 pub mod error;
@@ -12,6 +13,7 @@ pub mod place;
 pub mod postgres;
 mod process;
 mod procfs;
+pub mod prometheus;
 pub mod redis;
 pub mod secured;
 pub mod server;

@@ -132,7 +132,7 @@ pub fn check_free(
     }
 }
 
-async fn ask(url: &str) -> Result<(), String> {
+pub(crate) async fn ask(url: &str) -> Result<(), String> {
     const LIMIT: Duration = Duration::from_secs(5);
     let client = reqwest::Client::builder().no_proxy().timeout(LIMIT).build();
     let answer = async { client?.get(url).send().await };

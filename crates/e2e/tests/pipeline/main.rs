@@ -17,6 +17,7 @@ mod secured;
 mod settings;
 mod sharing;
 mod shutdown;
+mod telemetry;
 mod topics;
 mod traces;
 mod ways_in;
