@@ -50,6 +50,7 @@ mod idle_crowd;
 pub mod kafka;
 mod load;
 mod memory;
+pub mod monitoring;
 mod observer;
 mod pipeline;
 mod ports;

@@ -9,6 +9,7 @@ mod door;
 mod ingest_errors;
 mod limits;
 mod metrics;
+mod monitoring;
 mod players;
 mod privacy;
 mod redis_outages;
