@@ -3,6 +3,9 @@
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 SERVICES := -p ingest-api -p click-consumer -p analytics-api
 
+# MONITORING=1 also runs Prometheus.
+MONITORED := $(if $(filter-out 0 no false off,$(MONITORING)),--monitoring)
+
 # Where rustup puts cargo, for a shell that was opened before that.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
@@ -13,12 +16,13 @@ help: ## List the targets
 	@sed -n 's/^\([a-z]*\): *## /  make \1\t/p' Makefile | expand -t 16
 	@echo
 	@echo "  REPLAY=none make run     skips the sample; REPLAY=path replays another file"
+	@echo "  make run MONITORING=1    also starts Prometheus, with our alerts"
 	@echo "  make chaos SEED=7 MINUTES=5   does again what seed 7 did; without a seed it takes a random one"
 
 run: ## Build and run the whole pipeline, replay the sample, stay up until Ctrl-C
-	@scripts/install.sh
+	@scripts/install.sh $(MONITORED)
 	@cargo build --release $(SERVICES) -p adctl -p local-stack --bins
-	@exec "$(TARGET_DIR)/release/local-stack" run
+	@exec "$(TARGET_DIR)/release/local-stack" run $(MONITORED)
 
 test: ## Run every test against real servers that are started for it
 	@scripts/install.sh --tests

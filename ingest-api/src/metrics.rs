@@ -11,6 +11,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 use proto_schemas::Kind;
+use service_kit::openapi::Failure;
 
 use crate::{contract::failures, error::Refusal, keeper::Kept};
 
@@ -180,10 +181,18 @@ pub(crate) struct Arrived<'a> {
 }
 
 impl Arrived<'_> {
-    pub(crate) fn refused(mut self, refusal: &Refusal) {
-        self.outcome = refusal.outcome();
-        let reason = refusal.failure_and_field().0.code;
-        let labels = RefusalLabels { kind: self.kind.as_str(), reason };
+    pub(crate) fn refused(self, refusal: &Refusal) {
+        self.lost(refusal.outcome(), &refusal.failure_and_field().0);
+    }
+
+    /// There were too many requests at once.
+    pub(crate) fn shed(self) {
+        self.lost(Outcome::Overloaded, &failures::OVERLOADED);
+    }
+
+    fn lost(mut self, outcome: Outcome, told: &Failure) {
+        self.outcome = outcome;
+        let labels = RefusalLabels { kind: self.kind.as_str(), reason: told.code };
         self.metrics.refusals.get_or_create(&labels).inc();
     }
 

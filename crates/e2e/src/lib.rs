@@ -28,6 +28,7 @@
 //!   players were told against what is stored (the tests in `tests/faults`);
 //! - [`chaos::Chaos`] does all of that at random (`make chaos`);
 //! - [`Collector`] takes the spans that services export;
+//! - [`Watcher`] is a Prometheus that watches the services;
 //! - [`until`] and its kin wait for a condition, never for time to pass;
 //! - [`settings`], [`contracts`], [`documents`], [`telemetry`] and [`monitoring`]: what is written about
 //!   the settings, the APIs and the metrics.
@@ -56,6 +57,7 @@ mod pipeline;
 mod ports;
 pub mod postgres;
 mod process;
+pub mod prometheus;
 mod proxy;
 pub mod redis;
 mod sample;
@@ -81,6 +83,7 @@ pub use crate::{
     observer::{Observed, Observer},
     pipeline::{Pipeline, Services},
     process::{Process, freeze, thaw},
+    prometheus::Watcher,
     proxy::{Link, Proxy, Request},
     sample::Sample,
     secured::{Parts, SecuredStores, password_of},

@@ -73,3 +73,53 @@ pub fn alerts() -> BTreeSet<String> {
 fn text(value: &Value) -> &str {
     value.as_str().expect("a text")
 }
+
+/// The selectors of series in an expression, such as `up{job="ingest-api"}`.
+pub fn selectors(expression: &str) -> Vec<String> {
+    let is_part = |it: char| it.is_ascii_alphanumeric() || matches!(it, '_' | ':');
+    let mut selectors = Vec::new();
+    let mut rest = expression;
+    while let Some(start) = rest.find(|it| is_part(it) || matches!(it, '{' | '[')) {
+        rest = &rest[start..];
+        if let Some(close) = rest.chars().next().and_then(closing) {
+            // What stands alone in brackets is a time.
+            rest = rest.split_once(close).expect("a closing bracket").1;
+            continue;
+        }
+        let end = rest.find(|it| !is_part(it)).unwrap_or(rest.len());
+        let (name, behind) = rest.split_at(end);
+        rest = behind;
+        if let Some(matchers) = behind.strip_prefix('{') {
+            let (matchers, behind) = matchers.split_once('}').expect("a closing bracket");
+            selectors.push(format!("{name}{{{matchers}}}"));
+            rest = behind;
+        } else if !behind.starts_with('(') && name.contains(['_', ':']) {
+            selectors.push(name.to_owned());
+        }
+    }
+    selectors
+}
+
+fn closing(bracket: char) -> Option<char> {
+    match bracket {
+        '{' => Some('}'),
+        '[' => Some(']'),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn selectors_are_found_among_functions_labels_and_times() {
+        let expression = "1 - sum by (le, kind) (rate(a_bucket{le=\"5.0\"}[10m])) / sum(b_total) \
+                          > 0.01 and up{job=~\"x|y\"} offset 5m or slo:errors:ratio_rate5m";
+
+        assert_eq!(
+            selectors(expression),
+            ["a_bucket{le=\"5.0\"}", "b_total", "up{job=~\"x|y\"}", "slo:errors:ratio_rate5m"]
+        );
+    }
+}

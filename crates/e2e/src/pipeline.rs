@@ -274,7 +274,7 @@ impl Pipeline {
     }
 }
 
-/// A program that `scripts/install.sh --tests` fetches from PyPI.
+/// A program that `scripts/install.sh --tests` fetches with pip.
 fn checker(name: &str) -> PathBuf {
     let checker = local_stack::repository().join(".local/checkers/bin").join(name);
     let shown = checker.display();

@@ -143,6 +143,11 @@ impl Service {
         format!("http://{}{path}", self.address())
     }
 
+    /// Where its health and metrics are.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
     /// What `/metrics` says.
     pub async fn metrics(&self) -> String {
         self.http.get(&self.admin_url("/metrics")).await.body

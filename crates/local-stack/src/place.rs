@@ -215,6 +215,11 @@ pub(crate) fn free_port() -> Option<u16> {
         .find(|port| is_free(*port))
 }
 
+/// Finds the first port from this one on, of a hundred, that nobody listens on.
+pub fn first_free_port(from: u16) -> Option<u16> {
+    (from..from.saturating_add(100)).find(|port| is_free(*port))
+}
+
 fn is_free(port: u16) -> bool {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
 }

@@ -70,7 +70,7 @@ impl Watched {
                 }
                 (Some("rule_files"), _) => {
                     let rules = self.rules.clone().unwrap_or_else(shared_rules);
-                    format!("{indent}rule_files: [{:?}]", rules.join("*.yml"))
+                    format!("{indent}rule_files: [\"{}\"]", rules.join("*.yml").display())
                 }
                 (Some(name @ ("scrape_interval" | "evaluation_interval")), Some(every)) => {
                     format!("{indent}{name}: {}ms", every.as_millis())

@@ -170,7 +170,7 @@ async fn admit<'a>(gate: &mut Gate<'_>, checked: Vec<Candidate<'a>>) -> Vec<Cand
         match fates.next() {
             Some(Err(exceeded)) => {
                 let refusal = Refusal::from(exceeded);
-                arrived.became(refusal.outcome());
+                arrived.refused(&refusal);
                 Err(refusal)
             }
             _ => Ok((arrived, event)),

@@ -70,7 +70,7 @@ pub(crate) async fn follow(
         ingest.metrics.arrived(Kind::Click).refused(refusal);
     })?;
     let Some(_place) = ingest.load.enter() else {
-        ingest.metrics.arrived(Kind::Click).became(Outcome::Overloaded);
+        ingest.metrics.arrived(Kind::Click).shed();
         ingest.metrics.led_on_uncounted(Outcome::Overloaded);
         return Ok(onward);
     };

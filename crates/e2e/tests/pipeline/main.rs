@@ -21,4 +21,5 @@ mod shutdown;
 mod telemetry;
 mod topics;
 mod traces;
+mod watched;
 mod ways_in;

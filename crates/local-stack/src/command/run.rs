@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use local_stack::children;
+use local_stack::prometheus::Prometheus;
 use local_stack::stack::Stack;
 use service_kit::shutdown::Signals;
 
@@ -17,6 +18,7 @@ use super::stores::{Addresses, Stores};
 
 mod guide;
 mod lag;
+mod monitoring;
 mod outcome;
 mod sample;
 mod services;
@@ -42,6 +44,8 @@ pub(crate) struct Run {
     /// A CSV file to replay, or `none` [default: the sample in data/]
     #[arg(long, env = "REPLAY", value_name = "FILE")]
     replay: Option<OsString>,
+    #[command(flatten)]
+    monitoring: monitoring::Monitoring,
 }
 
 impl Run {
@@ -64,12 +68,18 @@ impl Run {
             services = Services::start(&plans, &addresses) => services?,
             _ = signals.next() => return Ok(ExitCode::SUCCESS),
         };
+        let folder = self.stores.folder();
+        let mut prometheus = tokio::select! {
+            started = self.monitoring.start(&plans, &folder) => started?,
+            _ = signals.next() => return Ok(ExitCode::SUCCESS),
+        };
+        let prometheus_url = prometheus.as_ref().map(Prometheus::url);
         say::progress(&format!("up after {:.1} s", begun.elapsed().as_secs_f64()));
 
         // The first two arms end only with an error, and any may be dropped at any await.
         let outcome = tokio::select! {
-            never = supervisor::watch(&mut stack, &mut services) => match never {},
-            shown = self.show(&plans, &addresses) => shown,
+            never = supervisor::watch(&mut stack, &mut services, prometheus.as_mut()) => match never {},
+            shown = self.show(&plans, &addresses, prometheus_url.as_deref()) => shown,
             signal = signals.next() => {
                 say::progress(&format!("{signal}: stopping"));
                 Ok(())
@@ -78,16 +88,22 @@ impl Run {
 
         // A second Ctrl-C cuts the stopping short: what is left is killed.
         tokio::select! {
-            () = stop(services, &mut stack) => {}
+            () = stop(services, &mut stack, prometheus.as_mut()) => {}
             _ = signals.next() => {}
         }
         drop(stack);
+        drop(prometheus);
         children::kill_all();
         outcome.map(|()| ExitCode::SUCCESS)
     }
 
     /// Shows that it works, and then waits to be dropped. Fails only where there is nothing to show.
-    async fn show(&self, plans: &services::Plans, addresses: &Addresses) -> anyhow::Result<()> {
+    async fn show(
+        &self,
+        plans: &services::Plans,
+        addresses: &Addresses,
+        prometheus: Option<&str>,
+    ) -> anyhow::Result<()> {
         let file = match &self.replay {
             None => Some(sample::default_file()),
             Some(text) if text == "none" => None,
@@ -101,13 +117,16 @@ impl Run {
         if let Err(error) = sample.run(file.as_deref()).await {
             say::problem(&error);
         }
-        say::result(&guide::text(plans, addresses, &self.stores.folder()));
+        say::result(&guide::text(plans, addresses, prometheus, &self.stores.folder()));
         std::future::pending().await
     }
 }
 
 /// Services first, so that none of them sees a store go.
-async fn stop(mut services: Services, stack: &mut Stack) {
+async fn stop(mut services: Services, stack: &mut Stack, prometheus: Option<&mut Prometheus>) {
     services.stop(SERVICE_GRACE).await;
     stack.stop().await;
+    if let Some(prometheus) = prometheus {
+        prometheus.stop().await;
+    }
 }

@@ -7,7 +7,12 @@ use super::services::Plans;
 use crate::command::stores::Addresses;
 
 /// What is printed when everything is up.
-pub(super) fn text(plans: &Plans, addresses: &Addresses, folder: &Path) -> String {
+pub(super) fn text(
+    plans: &Plans,
+    addresses: &Addresses,
+    prometheus: Option<&str>,
+    folder: &Path,
+) -> String {
     let (ingest, analytics) = (plans.ingest_url(), plans.analytics_url());
     let mut text = format!(
         "
@@ -20,13 +25,14 @@ Everything is up. Ctrl-C stops it; the data stays for the next `make run`.
     );
     let metrics =
         plans.admin_urls().map(|(name, url)| (name, format!("{url}   /metrics, /readyz")));
+    let prometheus = prometheus.map(|url| ("Prometheus", format!("{url}/alerts")));
     let stores = [
         ("Kafka", addresses.kafka_brokers.clone()),
         ("Postgres", without_password(&addresses.database_url)),
         ("Redis", without_password(&addresses.redis_url)),
         ("logs", folder.join("logs").display().to_string()),
     ];
-    for (name, place) in metrics.into_iter().chain(stores) {
+    for (name, place) in metrics.into_iter().chain(prometheus).chain(stores) {
         // Writing to a String cannot fail.
         let _ok = writeln!(text, "  {name:<16}{place}");
     }

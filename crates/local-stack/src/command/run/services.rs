@@ -72,6 +72,16 @@ impl Plans {
         ]
     }
 
+    /// Each service as Prometheus knows it, with the address of its metrics.
+    pub(crate) fn metrics(&self) -> Vec<(&'static str, Vec<SocketAddr>)> {
+        let it = &self.settings;
+        vec![
+            ("ingest-api", vec![reachable(it.ingest_admin)]),
+            ("click-consumer", vec![reachable(it.consumer_admin)]),
+            ("analytics-api", vec![reachable(it.analytics_admin)]),
+        ]
+    }
+
     /// The folder of our own binary, where the others are too.
     pub(crate) fn binary(&self, name: &str) -> PathBuf {
         self.binaries.join(name)

@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
+use local_stack::prometheus::Prometheus;
 use local_stack::server::{Recipe, Server};
 use local_stack::service::Service;
 use local_stack::stack::Stack;
@@ -21,16 +22,22 @@ const PERIOD: Duration = Duration::from_millis(250);
 /// # Cancellation
 ///
 /// Cancel safe: a store that is just being started is killed.
-pub(super) async fn watch(stack: &mut Stack, services: &mut Services) -> Infallible {
+pub(super) async fn watch(
+    stack: &mut Stack,
+    services: &mut Services,
+    mut prometheus: Option<&mut Prometheus>,
+) -> Infallible {
     let mut kafka = Attempts::default();
     let mut postgres = Attempts::default();
     let mut redis = Attempts::default();
+    let mut watcher = Attempts::default();
     let mut each = [Attempts::default(); 3];
 
     loop {
         store(stack.kafka.as_mut(), &mut kafka).await;
         store(stack.postgres.as_mut(), &mut postgres).await;
         store(stack.redis.as_mut(), &mut redis).await;
+        store(prometheus.as_deref_mut(), &mut watcher).await;
         for (service, attempts) in services.all.iter_mut().zip(&mut each) {
             mend(service, attempts);
         }
