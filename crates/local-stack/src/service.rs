@@ -41,6 +41,11 @@ pub struct Service {
 impl Service {
     /// Starts it, and does not wait for it.
     pub fn start(plan: Plan) -> Result<Self, StartError> {
+        // Where no store is started, nobody else has made them.
+        for folder in [&plan.log, &plan.pid_file].into_iter().filter_map(|it| it.parent()) {
+            std::fs::create_dir_all(folder)
+                .map_err(StartError::file("folder could not be made", folder))?;
+        }
         keep_one_older(&plan.log);
         let mut service = Self { plan, process: None };
         service.restart()?;
