@@ -193,7 +193,8 @@ impl Projector {
                 }
             };
             self.metrics.projected(projected);
-            if matches!(projected, Projected::Applied | Projected::Already) {
+            // What Redis had already, by a repair, has been visible for an unknown time.
+            if projected == Projected::Applied {
                 self.metrics.visible(received, Timestamp::now());
             }
             if repair {
