@@ -5,8 +5,6 @@ use std::borrow::Cow;
 use deadpool_postgres::PoolError;
 use tokio_postgres::error::{DbError, SqlState};
 
-use crate::tls;
-
 /// A store that did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -50,6 +48,12 @@ impl RetryReason {
         Self::Permission,
         Self::Other,
     ];
+}
+
+impl From<redis_access::Unusable> for StoreError {
+    fn from(unusable: redis_access::Unusable) -> Self {
+        Self::Setting(unusable.to_string().into())
+    }
 }
 
 impl StoreError {
@@ -146,7 +150,7 @@ fn remedy(error: &tokio_postgres::Error) -> Option<&'static str> {
     if let Some(refusal) = error.as_db_error() {
         return remedy_of(refusal);
     }
-    if tls::is_about_a_certificate(error) {
+    if redis_access::is_about_a_certificate(error) {
         return Some(
             "sslrootcert in DATABASE_URL must hold who signed the server's certificate, and the \
              certificate must name the host of the URL",

@@ -19,7 +19,6 @@ pub mod rebuild;
 mod redis;
 pub mod repair;
 pub mod roles;
-mod tls;
 mod topic_partition;
 pub mod totals;
 

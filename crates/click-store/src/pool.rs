@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use redis_access::Roots;
 use secrecy::SecretString;
 use tokio::task::JoinSet;
 use tokio_postgres::{Client, NoTls};
 use tokio_postgres_rustls_improved::MakeRustlsConnect;
 
-use crate::{StoreError, postgres_url::PostgresUrl, tls::Roots};
+use crate::{StoreError, postgres_url::PostgresUrl};
 
 /// The part of the URL that says who may vouch for the server.
 const ROOTS: &str = "sslrootcert in DATABASE_URL";

@@ -1,10 +1,11 @@
 //! What `DATABASE_URL` says, with the words for encryption that libpq knows and tokio-postgres does not.
 
 use percent_encoding::percent_decode_str;
+use redis_access::Roots;
 use secrecy::{ExposeSecret, SecretString};
 use tokio_postgres::{Config, config::SslMode};
 
-use crate::{StoreError, tls::Roots};
+use crate::StoreError;
 
 /// Where the database is, and how its server is talked to.
 #[derive(Clone, Debug)]

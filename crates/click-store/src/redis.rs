@@ -4,25 +4,18 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use fred::{
     clients::Client,
-    error::{Error, ErrorKind},
-    interfaces::{ClientLike, EventInterface, KeysInterface},
+    error::Error,
+    interfaces::{ClientLike, KeysInterface},
     types::{
         Builder,
-        config::{Config, ReconnectPolicy, Server, TcpConfig, TlsConnector, UnresponsiveConfig},
+        config::{ReconnectPolicy, TcpConfig, UnresponsiveConfig},
     },
 };
-use secrecy::{ExposeSecret, SecretString};
-use tokio::{
-    sync::broadcast::{Receiver, error::RecvError},
-    task::JoinSet,
-};
+use secrecy::SecretString;
+use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::error;
 
-use crate::{
-    StoreError, TopicPartition,
-    tls::{self, Roots},
-};
+use crate::{StoreError, TopicPartition};
 
 /// How long Redis may take.
 #[derive(Clone, Copy, Debug)]
@@ -77,8 +70,7 @@ impl Redis {
         prefix: &str,
         limits: RedisLimits,
     ) -> Result<Self, StoreError> {
-        let config = config(url, ca_file)?;
-        let client = Builder::from_config(Config { fail_fast: false, ..config })
+        let client = Builder::from_config(redis_access::config(url, ca_file)?)
             .with_connection_config(|it| {
                 it.connection_timeout = Duration::from_secs(2);
                 it.internal_command_timeout = Duration::from_secs(2);
@@ -94,10 +86,8 @@ impl Redis {
             .set_policy(ReconnectPolicy::new_exponential(0, 50, 2_000, 2))
             .build()
             .map_err(StoreError::Redis)?;
-        let (failures, reconnects) = (client.error_rx(), client.reconnect_rx());
-        let mut telling = JoinSet::new();
-        telling.spawn(tell(failures, reconnects));
-        let connection = Arc::new((AbortOnDropHandle::new(client.connect()), telling));
+        let refusals = redis_access::log_refusals(&client);
+        let connection = Arc::new((AbortOnDropHandle::new(client.connect()), refusals));
         Ok(Self { client, keys: Keys::new(prefix), _connection: connection })
     }
 
@@ -113,60 +103,6 @@ impl Redis {
 
     pub(crate) fn keys(&self) -> &Keys {
         &self.keys
-    }
-}
-
-fn config(url: &SecretString, ca_file: Option<&Path>) -> Result<Config, StoreError> {
-    let malformed =
-        || StoreError::Setting("REDIS_URL is no Redis URL (redis://host:port/db)".into());
-    let Some(rest) = url.expose_secret().strip_prefix("rediss://") else {
-        return Config::from_url(url.expose_secret()).map_err(|_| malformed());
-    };
-    // Without the "s": the library would otherwise look for certificates by itself.
-    let plain = SecretString::from(format!("redis://{rest}"));
-    let mut config = Config::from_url(plain.expose_secret()).map_err(|_| malformed())?;
-    let roots = ca_file.map_or(Roots::System, |path| Roots::File(path.to_owned()));
-    config.tls = Some(TlsConnector::from(roots.client_config("REDIS_CA_FILE")?).into());
-    Ok(config)
-}
-
-/// Logs why Redis refuses us, once until it lets us in or the reason is another one. That it is away
-/// is for those to tell whose commands fail.
-async fn tell(mut failures: Receiver<(Error, Option<Server>)>, mut reconnects: Receiver<Server>) {
-    let mut told = None;
-    loop {
-        // Both are cancel safe.
-        tokio::select! {
-            failure = failures.recv() => match failure {
-                Ok((failure, _server)) => {
-                    let Some(remedy) = remedy(&failure) else { continue };
-                    if told.replace(remedy) != Some(remedy) {
-                        error!(error = %failure, remedy, "redis refuses the connection");
-                    }
-                }
-                // There will be more of them.
-                Err(RecvError::Lagged(_)) => {}
-                Err(RecvError::Closed) => return,
-            },
-            Ok(_server) = reconnects.recv() => told = None,
-        }
-    }
-}
-
-/// What to look at where trying again cannot help.
-fn remedy(failure: &Error) -> Option<&'static str> {
-    let said = failure.details();
-    if tls::is_about_a_certificate(failure) || said.contains("invalid peer certificate") {
-        return Some(
-            "REDIS_CA_FILE must hold who signed the server's certificate, and the certificate \
-             must name the host of REDIS_URL",
-        );
-    }
-    match failure.kind() {
-        ErrorKind::Auth => Some("look at user and password in REDIS_URL"),
-        ErrorKind::Tls => Some("REDIS_URL begins with rediss://: the server must offer TLS there"),
-        _ if said.starts_with("NOPERM") => Some("look at what docs/SECURITY.md lets the user do"),
-        _ => None,
     }
 }
 

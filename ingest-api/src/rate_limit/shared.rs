@@ -12,14 +12,13 @@ use fred::{
     interfaces::ClientLike as _,
     types::{
         Builder,
-        config::{Config, ReconnectPolicy, TcpConfig, UnresponsiveConfig},
+        config::{ReconnectPolicy, TcpConfig, UnresponsiveConfig},
         scripts::Script,
     },
 };
 use proto_schemas::{DedupSecret, Kind};
-use secrecy::ExposeSecret as _;
-use service_kit::http::AddressKey;
-use tokio::time::timeout;
+use service_kit::{http::AddressKey, settings::CaFile};
+use tokio::{task::JoinSet, time::timeout};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
@@ -46,7 +45,7 @@ pub(super) struct Shared {
     /// Whether Redis is known to be away, so that not every request waits for the whole budget.
     circuit: Mutex<Circuit>,
     /// The task holds the client itself, so by itself it would never end.
-    _connection: AbortOnDropHandle<Result<(), Error>>,
+    _connection: (AbortOnDropHandle<Result<(), Error>>, JoinSet<()>),
 }
 
 /// What the shared allowances say of one event. None where there is no such limit, or the one before
@@ -63,9 +62,8 @@ impl Shared {
         config: &SharedLimitConfig,
         secret: Option<&DedupSecret>,
     ) -> anyhow::Result<Self> {
-        let url = config.redis.url.expose_secret();
-        let redis = Config::from_url(url).ok().context("REDIS_URL is no Redis URL")?;
-        let client = Builder::from_config(Config { fail_fast: false, ..redis })
+        let ca_file = config.redis.ca_file.as_ref().map(CaFile::path);
+        let client = Builder::from_config(redis_access::config(&config.redis.url, ca_file)?)
             .with_connection_config(|it| {
                 it.connection_timeout = Duration::from_secs(2);
                 it.internal_command_timeout = Duration::from_secs(2);
@@ -83,8 +81,9 @@ impl Shared {
             .set_policy(ReconnectPolicy::new_exponential(0, 50, 2_000, 2))
             .build()
             .context("making the client of Redis")?;
+        let refusals = redis_access::log_refusals(&client);
         Ok(Self {
-            _connection: AbortOnDropHandle::new(client.connect()),
+            _connection: (AbortOnDropHandle::new(client.connect()), refusals),
             client,
             script: Script::from_lua(include_str!("admit.lua")),
             names: Names { prefix: config.redis.prefix.clone(), secret: secret.cloned() },

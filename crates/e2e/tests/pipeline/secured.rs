@@ -3,14 +3,14 @@
 use e2e::{Counts, Pipeline, Program, SecuredStores, Service, click, password_of, until};
 use proto_schemas::Kind;
 
-/// Of each store in turn, what is wrong and what must be said of it.
+/// Something that a service is told wrongly, and what it must say of it.
 struct Wrong {
-    what: &'static str,
+    what: String,
     program: Program,
     settings: Vec<(&'static str, String)>,
-    /// Where the service cannot do without the store.
-    not_ready: bool,
-    said: &'static [&'static str],
+    /// It can do without the store.
+    stays_ready: bool,
+    said: [&'static str; 2],
 }
 
 #[tokio::test]
@@ -46,80 +46,16 @@ async fn with_tls_logins_and_least_rights_every_click_is_counted() {
 async fn who_is_refused_is_told_why_and_what_to_look_at() {
     let stores = SecuredStores::start().await;
     let pipeline = Box::pin(Pipeline::on("refused", stores.stack())).await;
-    let url = pipeline.own_database_url();
-    let (wrong_ca, wrong_password) = (stores.another_ca_file(), "hunter2".to_owned());
-    let other_ca = |url: &str| {
-        let (url, _) = url.rsplit_once('=').expect("sslrootcert");
-        format!("{url}={wrong_ca}")
-    };
-    let other_password = |url: &str| url.replacen(&password_of(url), &wrong_password, 1);
-    let away = "rediss://127.0.0.1:1".to_owned();
 
-    for Wrong { what, program, settings, not_ready, said } in [
-        Wrong {
-            what: "the certificate of Kafka, to ingest",
-            program: Program::Ingest,
-            settings: vec![("KAFKA_CA_FILE", wrong_ca.clone())],
-            not_ready: true,
-            said: &["certificate verify failed", "KAFKA_CA_FILE must hold who signed"],
-        },
-        Wrong {
-            what: "the password of Kafka, to ingest",
-            program: Program::Ingest,
-            settings: vec![("KAFKA_PASSWORD", wrong_password.clone())],
-            not_ready: true,
-            said: &["Authentication failed", "look at KAFKA_USERNAME, KAFKA_PASSWORD"],
-        },
-        Wrong {
-            what: "the certificate of Kafka, to the consumer",
-            program: Program::Consumer,
-            settings: vec![("KAFKA_CA_FILE", wrong_ca.clone())],
-            not_ready: true,
-            said: &["certificate verify failed", "KAFKA_CA_FILE must hold who signed"],
-        },
-        Wrong {
-            what: "the password of Kafka, to the consumer",
-            program: Program::Consumer,
-            settings: vec![("KAFKA_PASSWORD", wrong_password.clone())],
-            not_ready: true,
-            said: &["Authentication failed", "look at KAFKA_USERNAME, KAFKA_PASSWORD"],
-        },
-        Wrong {
-            what: "the certificate of Postgres, to the consumer",
-            program: Program::Consumer,
-            settings: vec![("DATABASE_URL", other_ca(&url))],
-            not_ready: true,
-            said: &["invalid peer certificate", "sslrootcert in DATABASE_URL must hold"],
-        },
-        Wrong {
-            what: "the password of Postgres, to the consumer",
-            program: Program::Consumer,
-            settings: vec![("DATABASE_URL", other_password(&url))],
-            not_ready: true,
-            said: &["password authentication failed", "look at user and password in DATABASE_URL"],
-        },
-        Wrong {
-            what: "the certificate of Postgres, to analytics",
-            program: Program::Analytics,
-            settings: vec![("DATABASE_URL", other_ca(&url)), ("REDIS_URL", away.clone())],
-            not_ready: true,
-            said: &["invalid peer certificate", "sslrootcert in DATABASE_URL must hold"],
-        },
-        Wrong {
-            what: "the password of Postgres, to analytics",
-            program: Program::Analytics,
-            settings: vec![("DATABASE_URL", other_password(&url)), ("REDIS_URL", away)],
-            not_ready: true,
-            said: &["password authentication failed", "look at user and password in DATABASE_URL"],
-        },
-    ] {
+    for wrong in every_wrong(&stores, &pipeline.own_database_url()) {
+        let Wrong { what, program, settings, stays_ready, said } = wrong;
         let mut service = pipeline.spawn(program, &of(&settings));
         until(&format!("the log says what is wrong with {what}"), async || {
             let log = service.process().said();
             said.iter().all(|it| log.contains(it))
         })
         .await;
-        if not_ready {
+        if !stays_ready {
             until(&format!("/readyz says what is wrong with {what}"), async || {
                 let reasons = service.reasons_not_ready().await;
                 said.iter().all(|it| reasons.contains(it))
@@ -128,8 +64,64 @@ async fn who_is_refused_is_told_why_and_what_to_look_at() {
         }
         assert!(!service.has_ended(), "it goes on trying: {what}");
         nothing_secret_in(&service, &stores);
-        assert!(!service.process().said().contains(&wrong_password), "{what}");
+        assert!(!service.process().said().contains(WRONG_PASSWORD), "{what}");
     }
+}
+
+const WRONG_PASSWORD: &str = "hunter2";
+
+/// For each store a certificate and a password that are wrong, to each who uses it.
+fn every_wrong(stores: &SecuredStores, database_url: &str) -> Vec<Wrong> {
+    use Program::{Analytics, Consumer, Ingest};
+
+    let redis_url = stores.stack().redis_url;
+    let ca = |setting| (setting, stores.another_ca_file());
+    let password = |url: &str| url.replacen(&password_of(url), WRONG_PASSWORD, 1);
+    let (database, _) = database_url.rsplit_once('=').expect("sslrootcert");
+    let database_ca = ("DATABASE_URL", format!("{database}={}", stores.another_ca_file()));
+    let database_password = ("DATABASE_URL", password(database_url));
+    let kafka_password = ("KAFKA_PASSWORD", WRONG_PASSWORD.to_owned());
+    let redis_password = ("REDIS_URL", password(&redis_url));
+    let redis_is_away = ("REDIS_URL", "rediss://127.0.0.1:1".to_owned());
+    let shared = ("RATE_LIMIT_SHARED", "redis".to_owned());
+
+    let of_kafka = ["certificate verify failed", "KAFKA_CA_FILE must hold who signed"];
+    let to_kafka = ["Authentication failed", "look at KAFKA_USERNAME, KAFKA_PASSWORD"];
+    let of_postgres = ["invalid peer certificate", "sslrootcert in DATABASE_URL must hold"];
+    let to_postgres =
+        ["password authentication failed", "look at user and password in DATABASE_URL"];
+    let of_redis = ["redis refuses the connection", "REDIS_CA_FILE must hold who signed"];
+    let to_redis = ["redis refuses the connection", "look at user and password in REDIS_URL"];
+    [
+        ("Kafka's certificate", Ingest, vec![ca("KAFKA_CA_FILE")], of_kafka),
+        ("Kafka's password", Ingest, vec![kafka_password.clone()], to_kafka),
+        ("Kafka's certificate", Consumer, vec![ca("KAFKA_CA_FILE")], of_kafka),
+        ("Kafka's password", Consumer, vec![kafka_password], to_kafka),
+        ("Postgres's certificate", Consumer, vec![database_ca.clone()], of_postgres),
+        ("Postgres's password", Consumer, vec![database_password.clone()], to_postgres),
+        // With Redis it would be ready.
+        (
+            "Postgres's certificate",
+            Analytics,
+            vec![database_ca, redis_is_away.clone()],
+            of_postgres,
+        ),
+        ("Postgres's password", Analytics, vec![database_password, redis_is_away], to_postgres),
+        ("Redis's certificate", Analytics, vec![ca("REDIS_CA_FILE")], of_redis),
+        ("Redis's password", Analytics, vec![redis_password.clone()], to_redis),
+        ("Redis's certificate", Consumer, vec![ca("REDIS_CA_FILE")], of_redis),
+        ("Redis's password", Consumer, vec![redis_password.clone()], to_redis),
+        ("Redis's certificate", Ingest, vec![ca("REDIS_CA_FILE"), shared.clone()], of_redis),
+        ("Redis's password", Ingest, vec![redis_password, shared], to_redis),
+    ]
+    .map(|(what, program, settings, said)| Wrong {
+        what: format!("{what}, to {}", program.name()),
+        program,
+        settings,
+        stays_ready: what.starts_with("Redis"),
+        said,
+    })
+    .into()
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Encryption to the stores: whom to believe that a server is who it says.
+//! Encryption: whom to believe that a server is who it says.
 
 use std::{error::Error, path::PathBuf, sync::Arc};
 
@@ -8,11 +8,11 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject as _},
 };
 
-use crate::StoreError;
+use crate::Unusable;
 
 /// Who may vouch for a server.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum Roots {
+pub enum Roots {
     /// Whom the system trusts.
     System,
     /// Those in this file (PEM), and nobody else.
@@ -25,7 +25,7 @@ impl Roots {
     /// # Errors
     ///
     /// Where there is nobody who may vouch; `setting` is named as what to mend.
-    pub(crate) fn client_config(&self, setting: &str) -> Result<ClientConfig, StoreError> {
+    pub fn client_config(&self, setting: &str) -> Result<ClientConfig, Unusable> {
         let mut roots = RootCertStore::empty();
         match self {
             Self::System => {
@@ -35,13 +35,13 @@ impl Roots {
                 if roots.is_empty() {
                     let text =
                         format!("{setting} is not given, and this system trusts no certificate");
-                    return Err(StoreError::Setting(text.into()));
+                    return Err(Unusable(text));
                 }
             }
             Self::File(path) => {
                 let wrong = |error: &dyn Error| {
                     let text = format!("{setting} ({}): {error}", path.display());
-                    StoreError::Setting(text.into())
+                    Unusable(text)
                 };
                 for certificate in CertificateDer::pem_file_iter(path).map_err(|it| wrong(&it))? {
                     let certificate = certificate.map_err(|it| wrong(&it))?;
@@ -56,14 +56,14 @@ impl Roots {
         let provider = Arc::new(ring::default_provider());
         Ok(ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .map_err(|_| StoreError::Setting("TLS cannot be set up".into()))?
+            .map_err(|_| Unusable("TLS cannot be set up".to_owned()))?
             .with_root_certificates(roots)
             .with_no_client_auth())
     }
 }
 
 /// Whether a failure is that of a certificate that was not accepted.
-pub(crate) fn is_about_a_certificate(error: &(dyn Error + 'static)) -> bool {
+pub fn is_about_a_certificate(error: &(dyn Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
         let found = error.downcast_ref::<rustls::Error>().or_else(|| {
@@ -93,7 +93,7 @@ mod tests {
             roots.client_config("REDIS_CA_FILE").expect_err("nobody may vouch").to_string()
         };
 
-        assert!(refused("/nowhere/ca.pem").starts_with("setting: REDIS_CA_FILE (/nowhere/ca.pem)"));
+        assert!(refused("/nowhere/ca.pem").starts_with("REDIS_CA_FILE (/nowhere/ca.pem)"));
         let empty = refused(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
         assert!(empty.ends_with("it holds no certificate in PEM form"), "{empty}");
     }
