@@ -28,7 +28,7 @@ pub use crate::{
     config::{Config, SpoolConfig},
     links::Links,
     privacy::Privacy,
-    rate_limit::{Overrides, RateLimitConfig, SharedLimitConfig},
+    rate_limit::{Overrides, RateLimitConfig, SharedLimitConfig, redis_rules},
     server::{Server, bind},
     spool::OpenError,
 };

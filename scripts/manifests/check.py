@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 OVERLAYS = {
     # What an operator makes by hand before the overlay is applied.
     "minikube": set(),
-    "production": {"Secret stores"},
+    "production": {"Secret stores", "Secret stores-ca"},
 }
 
 

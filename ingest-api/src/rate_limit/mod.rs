@@ -24,6 +24,7 @@ use self::{
 pub use self::{
     config::{RateLimitConfig, SharedLimitConfig},
     overrides::Overrides,
+    shared::redis_rules,
 };
 pub(crate) use self::{metrics::LimitMetrics, standing::Standing};
 use crate::client::Client;

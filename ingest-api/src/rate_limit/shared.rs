@@ -36,6 +36,14 @@ const MAX_WAITING_COMMANDS: usize = 10_000;
 /// How long an answer may be overdue before the connection counts as dead and is made anew.
 const UNRESPONSIVE_AFTER: Duration = Duration::from_secs(3);
 
+/// What the user of Redis whom ingest is may do for a deployment's `REDIS_PREFIX`, as `ACL SETUSER` has
+/// it: what is sent when connecting, and the script with the commands in it.
+pub fn redis_rules(prefix: &str) -> String {
+    format!(
+        "resetchannels -@all +client|id +info +evalsha +script|load +time +get +set ~{prefix}:limit:*"
+    )
+}
+
 /// A client of Redis that connects again by itself.
 pub(super) struct Shared {
     client: Client,

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use local_stack::{
     Place,
     redis::Redis,
+    secured::{Authority, User},
     testing::{Scope, stack},
 };
 use nix::{
@@ -244,4 +245,49 @@ async fn without_redis_the_service_starts_and_answers_at_once() {
     // nobody waits for connections.
     assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
     assert!(outcomes(&ingest, "answered").await.eq(&0.0));
+}
+
+#[tokio::test]
+async fn limits_are_shared_over_tls_by_a_user_who_may_do_nothing_else() {
+    let scope = stack().scope("tlslimits");
+    let authority = Authority::new().expect("an authority");
+    let user = User::new("ingest", &ingest_api::redis_rules(&scope.redis_prefix));
+    let demands = authority.demands([user.clone()]).expect("a certificate");
+    let place = Place::temporary().expect("a temporary folder").demanding(demands);
+    let redis = Redis::start(place).await.expect("redis starts");
+    let as_admin = async |command: &str| {
+        let output = tokio::process::Command::new("redis-cli")
+            .args(["--no-auth-warning", "-u", &redis.url(), "--cacert"])
+            .arg(authority.ca_file())
+            .args(command.split(' '))
+            .output();
+        String::from_utf8(output.await.expect("redis-cli runs").stdout).expect("UTF-8")
+    };
+    assert_eq!(as_admin("CONFIG RESETSTAT").await.trim(), "OK");
+
+    let (url, ca_file) = (redis.url_of(&user), authority.ca_file().display().to_string());
+    let settings = [
+        SHARED,
+        PATIENT,
+        ("REDIS_URL", url.as_str()),
+        ("REDIS_CA_FILE", &ca_file),
+        ("REDIS_PREFIX", &scope.redis_prefix),
+    ];
+    let ingest = TestIngest::start(&scope, &settings).await;
+    ingest
+        .until("sharing", async |it| {
+            it.post("/ads/impression", &event_named("first"), &[]).await;
+            outcomes(it, "answered").await > 0.0
+        })
+        .await;
+
+    assert_eq!(as_admin("ACL LOG").await.trim(), "", "nothing was refused");
+    let stats = as_admin("INFO commandstats").await;
+    let rules = ingest_api::redis_rules("ads");
+    for command in rules.split(' ').filter_map(|it| it.strip_prefix('+')) {
+        let ran = stats.contains(&format!("cmdstat_{command}:calls="));
+        assert!(ran, "it may run {command}, and does not\n{stats}");
+    }
+    let documents = include_str!("../../../docs/SECURITY.md");
+    assert!(documents.contains(&format!("ads-ingest on >PASSWORD {rules}\n")), "{rules}");
 }

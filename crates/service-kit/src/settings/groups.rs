@@ -78,9 +78,10 @@ impl Redis {
             tls || url.expose_secret().starts_with("redis://"),
             "must be a redis:// or rediss:// URL",
         );
+        // Where Redis is not needed the URL may be missing, and one environment serves all services.
         vars.check(
             "REDIS_CA_FILE",
-            tls || ca_file.is_none(),
+            tls || !needed || ca_file.is_none(),
             "must stand beside a REDIS_URL that begins with rediss://: redis:// is not encrypted",
         );
         vars.check(
