@@ -159,7 +159,6 @@ fn bounded(grown: &BTreeMap<&str, u64>) {
         [("ingest-api", INGEST), ("click-consumer", CONSUMER), ("analytics-api", ALLOWANCE)];
     for (name, limit) in limits {
         let by = grown[name];
-        eprintln!("{name} has grown by {by} bytes, and may by {limit}");
         assert!(by <= limit, "{name} has grown by {by} bytes, and may by {limit}");
     }
 }
