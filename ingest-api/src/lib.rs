@@ -10,6 +10,7 @@ mod kafka_client;
 mod keeper;
 mod links;
 mod metrics;
+mod overload;
 mod privacy;
 mod producer;
 mod rate_limit;
@@ -17,6 +18,7 @@ mod report;
 mod routes;
 mod server;
 mod spool;
+mod table;
 mod trace;
 mod watch;
 
