@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Router,
     http::{HeaderMap, HeaderValue, Method, header},
+    middleware::from_fn_with_state,
     routing::{get, post},
 };
 use proto_schemas::{AdEvent, DedupWindow, Kind, NewEvent, Timestamp, UserAgent};
@@ -23,6 +24,7 @@ use crate::{
     keeper::{Keeper, Kept},
     links::Links,
     metrics::Metrics,
+    overload::{Overload, known_first},
     privacy::{Privacy, asks_for_privacy},
     rate_limit::RateLimits,
     report::{Invalid, Report},
@@ -51,6 +53,7 @@ pub(crate) struct Ingest {
     pub(crate) trust: Trust,
     pub(crate) limits: RateLimits,
     pub(crate) load: Load,
+    pub(crate) overload: Overload,
     pub(crate) body_timeout: Duration,
     pub(crate) age_limits: EventAge,
     pub(crate) dedup_window: DedupWindow,
@@ -91,7 +94,10 @@ pub(crate) fn router(ingest: Arc<Ingest>, origins: &Origins, http_metrics: &Http
         .route("/ads/impression.gif", get(pixel::impression).head(pixel::look));
     // A viewer who follows a link is led on whatever the load is, so its handler looks at that itself.
     let link = get(click_through::follow).head(click_through::look);
-    let router = with_fallbacks(ingest.load.wrap(router).route("/ads/click", link));
+    // Outside of the other limit: an answer that is held takes nobody's place.
+    let router = ingest.load.wrap(router);
+    let router = router.route_layer(from_fn_with_state(Arc::clone(&ingest), known_first));
+    let router = with_fallbacks(router.route("/ads/click", link));
     let router = cross_origin(router, origins, [Method::GET, Method::HEAD, Method::POST]);
     with_server_spans(http_metrics.wrap(router.merge(contract().router()).with_state(ingest)))
 }

@@ -41,6 +41,9 @@ pub struct Config {
     pub links: Links,
     /// `RATE_LIMIT_MODE` and what follows: who may send how much.
     pub rate_limits: RateLimitConfig,
+    /// `INGEST_OVERLOAD_DELAY`: for how long what is ready may wait for a processor, all the time, before
+    /// addresses that are not known are turned away. Defaults to `2ms`; `0s`: they never are.
+    pub overload_delay: Duration,
     /// `TRUSTED_PROXIES`: networks of the load balancers whose `X-Forwarded-For` is believed. Empty
     /// by default.
     ///
@@ -137,6 +140,11 @@ impl Settings for Config {
             privacy: Privacy::read(vars),
             links: Links::read(vars),
             rate_limits: RateLimitConfig::read(vars),
+            overload_delay: vars.or(
+                "INGEST_OVERLOAD_DELAY",
+                "2ms",
+                "How long requests may wait for a processor before addresses not known get 503; `0s`: for ever",
+            ),
             trusted_proxies: trusted_proxies(vars),
             trusted_senders: vars.or(
                 "TRUSTED_SENDERS",

@@ -10,6 +10,7 @@ mod kafka_client;
 mod keeper;
 mod links;
 mod metrics;
+mod overload;
 mod privacy;
 mod producer;
 mod rate_limit;
@@ -18,6 +19,7 @@ mod routes;
 mod server;
 mod spans;
 mod spool;
+mod table;
 mod watch;
 
 use service_kit::openapi::Contract;

@@ -30,6 +30,7 @@ use crate::{
     config::{Config, SpoolConfig},
     keeper::{Breaker, Keeper},
     metrics::{Gauges, Levels, Metrics},
+    overload::{Overload, OverloadMetrics},
     producer::Producer,
     rate_limit::{LimitMetrics, RateLimits},
     spool::{Drain, Spool, SpoolMetrics, WriterThread},
@@ -80,7 +81,15 @@ pub async fn bind(config: Config) -> anyhow::Result<Server> {
     let limit_metrics = LimitMetrics::register(&mut registry);
     let limits =
         RateLimits::new(config.rate_limits.clone(), config.privacy.secret(), limit_metrics)?;
-    let ingest = Arc::new(ingest(&config, load, limits, keeper, metrics));
+    let overload = Overload::new(
+        config.overload_delay,
+        config.rate_limits.max_keys.get(),
+        config.port.max_in_flight.get(),
+        // The other half of all connections can always make room for new ones.
+        config.port.max_connections.get() / 2,
+        OverloadMetrics::register(&mut registry),
+    );
+    let ingest = Arc::new(ingest(&config, (load, overload, limits), keeper, metrics));
     let watched = Arc::downgrade(&ingest);
     Gauges::register(&mut registry, move || levels(&watched));
 
@@ -152,6 +161,7 @@ impl Server {
         background.spawn(admin::serve(admin, registry, readiness.clone(), drained.clone()));
         let Keeper { producer, spool, .. } = &ingest.keeper;
         background.spawn(watch(producer.clone(), spool.clone(), kafka, check, drained.clone()));
+        background.spawn(watch_load(Arc::clone(&ingest), shutdown.clone(), drained.clone()));
         let spool_thread = spooling.map(|Spooling { drain, thread }| {
             background.spawn(drain_until(drain, stop_draining.clone(), drained.clone()));
             thread
@@ -212,8 +222,7 @@ async fn open_spool(
 
 fn ingest(
     config: &Config,
-    load: Load,
-    limits: RateLimits,
+    (load, overload, limits): (Load, Overload, RateLimits),
     keeper: Keeper,
     metrics: Metrics,
 ) -> Ingest {
@@ -224,6 +233,7 @@ fn ingest(
         },
         limits,
         load,
+        overload,
         body_timeout: config.body_timeout,
         age_limits: config.events,
         dedup_window: config.dedup_window,
@@ -245,6 +255,12 @@ fn levels(ingest: &Weak<Ingest>) -> Levels {
             (kind, count(keys))
         }),
     }
+}
+
+/// Ends with the other tasks, after the last answer.
+async fn watch_load(ingest: Arc<Ingest>, shutdown: CancellationToken, drained: CancellationToken) {
+    ingest.overload.watch(shutdown).await;
+    drained.cancelled().await;
 }
 
 /// Drains until `stop`, also while the last requests are answered. An error ends the service before

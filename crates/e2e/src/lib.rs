@@ -24,6 +24,7 @@
 //!   `target/e2e-logs`;
 //! - [`Client`], [`Load`] and [`Watch`]: events over HTTP, one by one or many at once, and somebody
 //!   who looks whether a number ever goes down;
+//! - [`Flood`] asks more than a service can answer, and [`Throttle`] makes that little;
 //! - [`Proxy`] breaks a link, [`Observer`] watches while things break, and `Pipeline::check` holds what
 //!   players were told against what is stored (the tests in `tests/faults`);
 //! - [`chaos::Chaos`] does all of that at random (`make chaos`);
@@ -47,6 +48,7 @@ mod collector;
 pub mod contracts;
 mod counts;
 pub mod documents;
+mod flood;
 mod idle_crowd;
 pub mod kafka;
 mod load;
@@ -67,6 +69,7 @@ pub mod settings;
 mod small_disk;
 mod stores;
 pub mod telemetry;
+mod throttle;
 mod topic;
 mod wait;
 mod watch;
@@ -77,6 +80,7 @@ pub use crate::{
     clock::Clock,
     collector::{COLLECTOR_HEADERS, Collector, SpanKind, SpanSeen},
     counts::{AdCounts, Counts},
+    flood::{Flood, Flooded},
     idle_crowd::IdleCrowd,
     load::{Load, Players, Sent},
     memory::Memory,
@@ -89,6 +93,7 @@ pub use crate::{
     secured::{Parts, SecuredStores, password_of},
     service::{Program, Service},
     small_disk::SmallDisk,
+    throttle::Throttle,
     wait::{LIMIT, let_last, until, until_equal, until_within},
     watch::{Watch, Watched},
 };

@@ -5,8 +5,7 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-/// Microseconds since some beginning.
-pub(super) type Micros = u64;
+use crate::table::Micros;
 
 /// A rate with a burst.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

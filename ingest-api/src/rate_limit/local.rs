@@ -7,10 +7,10 @@ use service_kit::http::AddressKey;
 
 use super::{
     config::RateLimitConfig,
-    gcra::{Left, Limit, Micros},
+    gcra::{Left, Limit},
     metrics::LimitMetrics,
-    table::Table,
 };
+use crate::table::{Micros, Table};
 
 /// What each address has used up, in memory that never grows.
 #[derive(Debug)]

@@ -7,7 +7,6 @@ mod metrics;
 mod overrides;
 mod shared;
 mod standing;
-mod table;
 
 use std::time::Duration;
 

@@ -25,10 +25,13 @@ use tracing::{info, warn};
 use super::{
     Asked,
     config::SharedLimitConfig,
-    gcra::{Left, Limit, Micros},
+    gcra::{Left, Limit},
     metrics::SharedOutcome,
 };
-use crate::circuit::{Change, Circuit, Way};
+use crate::{
+    circuit::{Change, Circuit, Way},
+    table::Micros,
+};
 
 /// Commands that may wait at once; the next one fails at once. Requests in flight are fewer.
 const MAX_WAITING_COMMANDS: usize = 10_000;

@@ -12,6 +12,7 @@ use proto_schemas::{AdEvent, Kind};
 
 use crate::{
     api::{Caller, Ingest},
+    client::Client,
     contract::{EventQuery, LinkQuery, failures::OfALink},
     error::Refusal,
     keeper::Kept,
@@ -69,12 +70,14 @@ pub(crate) async fn follow(
     let (parameters, onward) = link(&ingest, &uri).inspect_err(|refusal| {
         ingest.metrics.arrived(Kind::Click).refused(refusal);
     })?;
-    let Some(_place) = ingest.load.enter() else {
+    let client = ingest.trust.client(peer, &headers);
+    let place = if ingest.overload.lets_in(client) { ingest.load.enter() } else { None };
+    let Some(_place) = place else {
         ingest.metrics.arrived(Kind::Click).shed();
         ingest.metrics.led_on_uncounted(Outcome::Overloaded);
         return Ok(onward);
     };
-    let keeping = keep(&ingest, peer, &parameters, &headers);
+    let keeping = keep(&ingest, client, &parameters, &headers);
     if let Err(refusal) = ingest.counted(Kind::Click, keeping).await {
         ingest.metrics.led_on_uncounted(refusal.outcome());
     }
@@ -94,11 +97,10 @@ fn link<'a>(ingest: &Ingest, uri: &'a Uri) -> Result<(Parameters<'a>, Onward), R
 
 async fn keep(
     ingest: &Ingest,
-    peer: SocketAddr,
+    client: Client,
     parameters: &Parameters<'_>,
     headers: &HeaderMap,
 ) -> Result<(AdEvent, Kept), Refusal> {
-    let client = ingest.trust.client(peer, headers);
     let mut gate = ingest.limits.gate(client);
     gate.enter(Kind::Click)?;
     let report = Report::from_parameters(parameters)?;

@@ -140,10 +140,15 @@ impl TestIngest {
     }
 }
 
-/// Settings on ports of its own.
+/// Settings on ports of its own, without protection from overload.
 pub(crate) fn config(settings: &[(&str, &str)]) -> Config {
-    let anywhere = [("INGEST_LISTEN", "127.0.0.1:0"), ("INGEST_ADMIN_LISTEN", "127.0.0.1:0")];
-    let env = Env::from_pairs(anywhere.iter().chain(settings).copied());
+    let usual = [
+        ("INGEST_LISTEN", "127.0.0.1:0"),
+        ("INGEST_ADMIN_LISTEN", "127.0.0.1:0"),
+        // The test's own tasks run in the same threads, and would be taken for overload.
+        ("INGEST_OVERLOAD_DELAY", "0s"),
+    ];
+    let env = Env::from_pairs(usual.iter().chain(settings).copied());
     env.read().expect("settings are valid")
 }
 

@@ -25,6 +25,10 @@ async fn the_exposed_names_stay() {
         "http_requests_shed counter",
         "ingest_events counter",
         "ingest_ignored_addresses counter",
+        "ingest_overload gauge",
+        "ingest_overload_delay_seconds gauge",
+        "ingest_overload_known_overflow counter",
+        "ingest_overload_turned_away counter",
         "ingest_produce_duration_seconds histogram",
         "ingest_producer_queue_events gauge",
         "ingest_producer_replaced counter",
@@ -60,6 +64,9 @@ async fn every_series_is_there_from_the_start_at_zero() {
 
     let mut expected = vec![
         "ingest_ignored_addresses_total 0".to_owned(),
+        "ingest_overload_known_overflow_total 0".to_owned(),
+        "ingest_overload 0".to_owned(),
+        "ingest_overload_turned_away_total 0".to_owned(),
         "ingest_produce_duration_seconds_count 0".to_owned(),
         "dependency_up{dependency=\"kafka\"} 0".to_owned(),
         "ingest_producer_queue_events 0".to_owned(),

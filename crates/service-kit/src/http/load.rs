@@ -52,11 +52,12 @@ impl Load {
 }
 
 async fn limit(State(load): State<Load>, request: Request, next: Next) -> Response {
-    let Some(_place) = load.enter() else { return shed() };
+    let Some(_place) = load.enter() else { return too_busy() };
     next.run(request).await
 }
 
-fn shed() -> Response {
+/// The answer to a request that was not read, because there are too many.
+pub fn too_busy() -> Response {
     let message = "There are too many requests at once; see the Retry-After header.";
     let status = StatusCode::SERVICE_UNAVAILABLE;
     error_response(status, "overloaded", message, None, Some(RETRY_AFTER))

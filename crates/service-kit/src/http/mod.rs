@@ -19,7 +19,7 @@ pub use cors::{Origins, cross_origin};
 pub(crate) use error::method_not_allowed;
 pub use error::{ErrorBody, error_response, whole_seconds, with_fallbacks};
 pub use limits::ServerLimits;
-pub use load::Load;
+pub use load::{Load, too_busy};
 pub use metrics::ServerMetrics;
 pub use server::{listen, serve};
 pub use unpack::CONTENT_CODINGS;

@@ -7,7 +7,8 @@ use std::{
 
 use prometheus_client::metrics::counter::Counter;
 
-use super::gcra::Micros;
+/// Microseconds since some beginning.
+pub(crate) type Micros = u64;
 
 /// Places that a key may have. Keys that hash to one set compete for them.
 const WAYS: usize = 8;
@@ -28,7 +29,7 @@ const SHARED: usize = 16_384;
 ///
 /// Nothing needs to be tidied up: a place is free once its number has passed.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(crate) struct Table {
     hasher: RandomState,
     shards: Box<[Mutex<Shard>]>,
     shared: Box<[Mutex<Micros>]>,
@@ -42,7 +43,7 @@ struct Shard(Vec<[u64; 2]>);
 
 impl Table {
     /// Makes room for some `keys`.
-    pub(super) fn new(keys: usize, overflow: Counter) -> Self {
+    pub(crate) fn new(keys: usize, overflow: Counter) -> Self {
         let sets = (keys.saturating_mul(2) / WAYS).next_power_of_two();
         let per_shard = sets.min(SETS_PER_SHARD);
         // Zeroed by the system, page by page as it is used.
@@ -57,43 +58,65 @@ impl Table {
 
     /// Replaces the number of `key` with that which `change` makes of it, unless that is an error.
     /// `change` sees zero where there is none.
-    pub(super) fn update<T>(
+    pub(crate) fn update<T>(
         &self,
         key: &impl Hash,
         now: Micros,
         change: impl FnOnce(Micros) -> (T, Option<Micros>),
     ) -> T {
         let hash = self.hasher.hash_one(key);
-        let pick = |bits: u32, count: usize| {
-            // Different bits of the hash for each: where they are many, few are equal.
-            usize::try_from(hash >> bits & 0xffff_ffff).unwrap_or_default() % count
-        };
-        let mut shard = lock(&self.shards[pick(0, self.shards.len())]);
-        let sets = shard.0.len() / WAYS;
-        let first = pick(32, sets) * WAYS;
-        let set = &mut shard.0[first..first + WAYS];
-
-        let known = set.iter().position(|&[it, number]| it == hash && number > now);
-        let place = known.or_else(|| set.iter().position(|&[_, number]| number <= now));
-        if let Some(place) = place {
-            let (outcome, new) = change(if known.is_some() { set[place][1] } else { 0 });
-            if let Some(new) = new {
-                set[place] = [hash, new];
+        match self.update_own(hash, now, change) {
+            Ok(outcome) => outcome,
+            Err(change) => {
+                self.overflow.inc();
+                let mut number = lock(&self.shared[pick(hash, 16, SHARED)]);
+                let (outcome, new) = change(*number);
+                if let Some(new) = new {
+                    *number = new;
+                }
+                outcome
             }
-            return outcome;
         }
-        drop(shard);
-        self.overflow.inc();
-        let mut number = lock(&self.shared[pick(16, SHARED)]);
-        let (outcome, new) = change(*number);
-        if let Some(new) = new {
-            *number = new;
+    }
+
+    /// The same where a key has a place of its own or finds one; `None` where it does not.
+    pub(crate) fn update_unshared<T>(
+        &self,
+        key: &impl Hash,
+        now: Micros,
+        change: impl FnOnce(Micros) -> (T, Option<Micros>),
+    ) -> Option<T> {
+        let outcome = self.update_own(self.hasher.hash_one(key), now, change).ok();
+        if outcome.is_none() {
+            self.overflow.inc();
         }
         outcome
     }
 
+    /// Gives `change` back where there is no place.
+    fn update_own<T, F: FnOnce(Micros) -> (T, Option<Micros>)>(
+        &self,
+        hash: u64,
+        now: Micros,
+        change: F,
+    ) -> Result<T, F> {
+        let mut shard = lock(&self.shards[pick(hash, 0, self.shards.len())]);
+        let sets = shard.0.len() / WAYS;
+        let first = pick(hash, 32, sets) * WAYS;
+        let set = &mut shard.0[first..first + WAYS];
+
+        let known = set.iter().position(|&[it, number]| it == hash && number > now);
+        let place = known.or_else(|| set.iter().position(|&[_, number]| number <= now));
+        let Some(place) = place else { return Err(change) };
+        let (outcome, new) = change(if known.is_some() { set[place][1] } else { 0 });
+        if let Some(new) = new {
+            set[place] = [hash, new];
+        }
+        Ok(outcome)
+    }
+
     /// How many keys have a number that has not passed, of those with a place of their own.
-    pub(super) fn len(&self, now: Micros) -> usize {
+    pub(crate) fn len(&self, now: Micros) -> usize {
         let live = |shard: &Mutex<Shard>| lock(shard).0.iter().filter(|it| it[1] > now).count();
         self.shards.iter().map(live).sum()
     }
@@ -103,6 +126,11 @@ impl Table {
     fn places(&self) -> usize {
         self.shards.iter().map(|it| lock(it).0.capacity()).sum()
     }
+}
+
+/// Different bits of the hash for each: where they are many, few are equal.
+fn pick(hash: u64, bits: u32, count: usize) -> usize {
+    usize::try_from(hash >> bits & 0xffff_ffff).unwrap_or_default() % count
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -182,6 +210,17 @@ mod tests {
         }
 
         assert_eq!(count(&table, u64::MAX, NOW), 6);
+    }
+
+    #[test]
+    fn a_key_that_shall_share_no_number_has_none_where_it_finds_no_place() {
+        let table = Table::new(1, Counter::default());
+        let note = |key: u64| table.update_unshared(&key, NOW, |_| ((), Some(LATER))).is_some();
+
+        let placed = (0..1000).filter(|&key| note(key)).count();
+
+        assert_eq!(placed, table.places());
+        assert_eq!((0..1000).filter(|&key| note(key)).count(), placed, "the same again");
     }
 
     #[test]
