@@ -5,7 +5,7 @@
 FROM rust:1.95.0-bookworm AS chef
 # Otherwise rustup fetches what rust-toolchain.toml lists for developers.
 ENV RUSTUP_TOOLCHAIN=1.95.0
-# The runtime has no zlib.
+# The runtime has no zlib. (It has OpenSSL, which librdkafka is linked with; its headers are in this image.)
 ENV LIBZ_SYS_STATIC=1
 RUN cargo install --locked cargo-chef --version 0.1.77
 WORKDIR /src
@@ -24,7 +24,7 @@ COPY . .
 RUN cargo build --release --locked --bins \
     -p ingest-api -p click-consumer -p analytics-api -p adctl
 
-# No shell, no package manager: glibc, libgcc, certificates and a user without rights.
+# No shell, no package manager: glibc, libgcc, OpenSSL, certificates and a user without rights.
 FROM gcr.io/distroless/cc-debian12:nonroot AS runtime
 LABEL org.opencontainers.image.licenses="Apache-2.0"
 # A number, so that Kubernetes can tell that it is not root.

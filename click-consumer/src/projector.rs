@@ -89,6 +89,8 @@ struct Committed {
 #[derive(Debug, Default)]
 struct Outage {
     last_failure: Option<Instant>,
+    /// Whether it was Redis that failed last, and not Postgres, which is asked too.
+    of_redis: bool,
 }
 
 impl Projections {
@@ -223,7 +225,7 @@ impl Projector {
         if self.outage(|it| it.answered(Instant::now())) {
             info!("redis is told and compared again");
         }
-        self.metrics.redis_answered(!self.outage(|it| it.is_on()));
+        self.metrics.redis_answered(!self.outage(|it| it.is_of_redis()));
         // One that is behind has its increments under way, unless it still stands there at the
         // next comparison.
         let (mut wrong, mut behind) = (Vec::new(), HashMap::new());
@@ -265,10 +267,11 @@ impl Projector {
     }
 
     fn note_failure(&self, error: &StoreError) {
-        if matches!(error, StoreError::Redis(_)) {
+        let of_redis = matches!(error, StoreError::Redis(_));
+        if of_redis {
             self.metrics.redis_answered(false);
         }
-        if self.outage(|it| it.failed(Instant::now())) {
+        if self.outage(|it| it.failed(Instant::now(), of_redis)) {
             warn!(%error, "redis could not be told, or not compared; counting goes on, and it is mended later");
         } else {
             debug!(%error, "redis could not be told, or not compared");
@@ -295,12 +298,13 @@ fn count_wrong(differences: &HashMap<TopicPartition, Difference>) -> usize {
 }
 
 impl Outage {
-    fn is_on(&self) -> bool {
-        self.last_failure.is_some()
+    fn is_of_redis(&self) -> bool {
+        self.last_failure.is_some() && self.of_redis
     }
 
     /// Takes in a failure, and says whether an outage begins with it.
-    fn failed(&mut self, now: Instant) -> bool {
+    fn failed(&mut self, now: Instant, of_redis: bool) -> bool {
+        self.of_redis = of_redis;
         self.last_failure.replace(now).is_none()
     }
 
@@ -324,13 +328,14 @@ mod tests {
         let after = |comparisons| start + comparisons * COMPARE_EVERY;
         assert!(!outage.answered(after(0)), "there was none");
 
-        assert!(outage.failed(after(1)));
+        assert!(outage.failed(after(1), true));
         for comparison in 2..30 {
             assert!(!outage.answered(after(comparison)));
-            assert!(comparison % 2 == 0 || !outage.failed(after(comparison)), "said once");
+            assert!(comparison % 2 == 0 || !outage.failed(after(comparison), true), "said once");
         }
         assert!(outage.answered(after(29) + OVER_AFTER));
         assert!(!outage.answered(after(30) + OVER_AFTER), "said once");
-        assert!(outage.failed(after(40)), "the next one");
+        assert!(outage.failed(after(40), false), "the next one");
+        assert!(!outage.is_of_redis(), "postgres failed");
     }
 }

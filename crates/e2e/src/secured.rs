@@ -39,8 +39,7 @@ impl SecuredStores {
         let authority = Authority::new().expect("an authority");
         let user = User::new("pipeline", "");
         let place = |users: Vec<User>| {
-            let demands = authority.demands(users).expect("a certificate");
-            Place::temporary().expect("a temporary folder").demanding(demands)
+            Place::temporary().expect("a temporary folder").demanding(authority.demands(users))
         };
         let (kafka, postgres, redis) = tokio::join!(
             Kafka::start(place(vec![user.clone()])),

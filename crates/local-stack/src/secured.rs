@@ -17,24 +17,29 @@ use crate::{StartError, place::temporary_folder};
 /// The user that may do everything.
 const ADMIN: &str = "admin";
 
-/// Signs certificates for servers on this machine.
-#[derive(Debug)]
+/// Signs certificates for servers on this machine. Cloning shares the same authority.
+#[derive(Clone, Debug)]
 pub struct Authority {
-    issuer: CertifiedIssuer<'static, KeyPair>,
+    issuer: Arc<CertifiedIssuer<'static, KeyPair>>,
     folder: Arc<TempDir>,
 }
 
 /// What a server demands.
 #[derive(Clone, Debug)]
 pub struct Demands {
-    /// Its own certificate and key, PEM.
-    pub(crate) certificate: String,
-    pub(crate) key: String,
+    authority: Authority,
+    /// Whom its certificate names.
+    hosts: Vec<String>,
     /// A file of whom to trust.
     pub(crate) ca_file: PathBuf,
     /// The first may do everything.
     pub(crate) users: Vec<User>,
-    _folder: Arc<TempDir>,
+}
+
+/// What a server proves itself with, PEM.
+pub(crate) struct Proof {
+    pub(crate) certificate: String,
+    pub(crate) key: String,
 }
 
 /// Somebody whom a server lets in.
@@ -68,7 +73,7 @@ impl Authority {
         let key = KeyPair::generate().map_err(cannot_sign)?;
         let issuer = CertifiedIssuer::self_signed(params, key).map_err(cannot_sign)?;
 
-        let authority = Self { issuer, folder: Arc::new(folder) };
+        let authority = Self { issuer: Arc::new(issuer), folder: Arc::new(folder) };
         let file = authority.ca_file();
         std::fs::write(&file, authority.issuer.pem())
             .map_err(StartError::file("certificate could not be written", &file))?;
@@ -82,28 +87,18 @@ impl Authority {
 
     /// Lets a server on 127.0.0.1 demand TLS and a login of everybody: of a user that may do
     /// everything, and of `users`.
-    pub fn demands(&self, users: impl IntoIterator<Item = User>) -> Result<Demands, StartError> {
+    pub fn demands(&self, users: impl IntoIterator<Item = User>) -> Demands {
         self.demands_as(&["127.0.0.1", "localhost"], users)
     }
 
     /// The same with a certificate that is for other hosts.
-    pub fn demands_as(
-        &self,
-        hosts: &[&str],
-        users: impl IntoIterator<Item = User>,
-    ) -> Result<Demands, StartError> {
-        let hosts = hosts.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let key = KeyPair::generate().map_err(cannot_sign)?;
-        let certificate = CertificateParams::new(hosts)
-            .and_then(|params| params.signed_by(&key, &self.issuer))
-            .map_err(cannot_sign)?;
-        Ok(Demands {
-            certificate: certificate.pem(),
-            key: key.serialize_pem(),
+    pub fn demands_as(&self, hosts: &[&str], users: impl IntoIterator<Item = User>) -> Demands {
+        Demands {
+            authority: self.clone(),
+            hosts: hosts.iter().map(ToString::to_string).collect(),
             ca_file: self.ca_file(),
             users: std::iter::once(User::new(ADMIN, "~* &* +@all")).chain(users).collect(),
-            _folder: Arc::clone(&self.folder),
-        })
+        }
     }
 }
 
@@ -113,13 +108,23 @@ impl Demands {
         &self.users[0]
     }
 
+    /// A new certificate with a new key. There is one for each start, as if it had been renewed.
+    pub(crate) fn proof(&self) -> Result<Proof, StartError> {
+        let key = KeyPair::generate().map_err(cannot_sign)?;
+        let certificate = CertificateParams::new(self.hosts.clone())
+            .and_then(|params| params.signed_by(&key, &self.authority.issuer))
+            .map_err(cannot_sign)?;
+        Ok(Proof { certificate: certificate.pem(), key: key.serialize_pem() })
+    }
+
     /// Puts what the server proves itself with into its folder: certificate and key, each a file.
     pub(crate) fn write_certificate(
         &self,
         folder: &Path,
     ) -> Result<(PathBuf, PathBuf), StartError> {
+        let proof = self.proof()?;
         let (certificate, key) = (folder.join("server.crt"), folder.join("server.key"));
-        for (path, text) in [(&certificate, &self.certificate), (&key, &self.key)] {
+        for (path, text) in [(&certificate, proof.certificate), (&key, proof.key)] {
             std::fs::write(path, text)
                 .map_err(StartError::file("certificate could not be written", path))?;
         }

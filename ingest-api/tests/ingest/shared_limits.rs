@@ -252,7 +252,7 @@ async fn limits_are_shared_over_tls_by_a_user_who_may_do_nothing_else() {
     let scope = stack().scope("tlslimits");
     let authority = Authority::new().expect("an authority");
     let user = User::new("ingest", &ingest_api::redis_rules(&scope.redis_prefix));
-    let demands = authority.demands([user.clone()]).expect("a certificate");
+    let demands = authority.demands([user.clone()]);
     let place = Place::temporary().expect("a temporary folder").demanding(demands);
     let redis = Redis::start(place).await.expect("redis starts");
     let as_admin = async |command: &str| {

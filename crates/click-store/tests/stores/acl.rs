@@ -125,7 +125,7 @@ impl Secured {
             .iter()
             .map(|&role| (role, User::new(&format!("{role:?}"), &role.redis_rules(PREFIX))))
             .collect();
-        let demands = authority.demands(users.iter().map(|(_, user)| user.clone())).unwrap();
+        let demands = authority.demands(users.iter().map(|(_, user)| user.clone()));
         let server = Server::start(Place::temporary().unwrap().demanding(demands)).await.unwrap();
         let admin = raw(&authority, &server.url()).await;
         run(&admin, "CONFIG RESETSTAT").await.unwrap();

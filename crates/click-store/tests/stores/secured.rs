@@ -1,6 +1,6 @@
 //! Servers that demand TLS and a password: what the right ones get, and what the wrong ones are told.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use click_store::{Redis, RedisLimits, StoreError, migrations, pool};
 use local_stack::{
@@ -57,15 +57,18 @@ async fn a_postgres_that_offers_no_tls_is_not_talked_to_where_it_is_asked_for() 
 async fn redis_is_believed_by_its_certificate_and_believes_a_password() {
     let authority = Authority::new().unwrap();
     let user = User::new("me", "~* +@all");
-    let demands = authority.demands([user.clone()]).unwrap();
-    let place = Place::temporary().unwrap().demanding(demands);
+    let demands = authority.demands([user.clone()]);
+    let folder = local_stack::place::temporary_folder().unwrap();
+    let data = folder.path().join("redis");
+    let place = Place::throwaway(&data, folder.path().join("log")).demanding(demands);
     let mut redis = RedisServer::start(place).await.unwrap();
     let client = connect(&redis.url_of(&user), &authority, Duration::from_secs(30));
 
     client.ping().await.unwrap();
-
-    // A new certificate of the same authority needs nobody's attention.
+    let before = certificate(&data);
     redis.restart().await.unwrap();
+    // Another certificate of the same authority needs nobody's attention.
+    assert_ne!(certificate(&data), before);
     client.ping().await.unwrap();
 
     let other = Authority::new().unwrap();
@@ -82,10 +85,14 @@ async fn redis_is_believed_by_its_certificate_and_believes_a_password() {
 }
 
 fn demanding(authority: &Authority, hosts: &[&str]) -> Place {
-    Place::temporary().unwrap().demanding(authority.demands_as(hosts, []).unwrap())
+    Place::temporary().unwrap().demanding(authority.demands_as(hosts, []))
 }
 
 fn connect(url: &str, authority: &Authority, command: Duration) -> Redis {
     let ca_file = authority.ca_file();
     Redis::connect(&url.into(), Some(&ca_file), "tests", RedisLimits { command }).unwrap()
+}
+
+fn certificate(data: &Path) -> Vec<u8> {
+    std::fs::read(data.join("server.crt")).unwrap()
 }

@@ -99,7 +99,8 @@ log.cleaner.dedupe.buffer.size=16777216
 fn secured(data: &Path, demands: &Demands) -> Result<String, StartError> {
     // One file for both, as Kafka wants it.
     let keystore = data.join("keystore.pem");
-    std::fs::write(&keystore, [demands.key.as_str(), &demands.certificate].concat())
+    let proof = demands.proof()?;
+    std::fs::write(&keystore, [proof.key, proof.certificate].concat())
         .map_err(StartError::file("certificate could not be written", &keystore))?;
     let admin = demands.admin();
     Ok(format!(
