@@ -31,7 +31,7 @@ const FIRST_ADDRESS: u32 = 0x0b00_0000;
 const FAITHFUL: usize = 50;
 
 /// How long it takes until all connections are there.
-const SWELLS_FOR: Duration = Duration::from_secs(8);
+const SWELLS_FOR: Duration = Duration::from_secs(15);
 
 /// Connections that post clicks without a break, until they are stopped.
 #[derive(Debug)]

@@ -8,8 +8,8 @@ use tokio::{task::yield_now, time::sleep};
 const PAUSE: Duration = Duration::from_millis(20);
 const PAUSE_UNDER_OVERLOAD: Duration = Duration::from_millis(5);
 
-/// Over how long the least delay is taken. Whatever is bursty has a moment of rest in it.
-const WINDOW: Duration = Duration::from_millis(100);
+/// For how long every delay must be long. Whatever is bursty has a moment of rest in it.
+const STANDING: Duration = Duration::from_millis(100);
 
 /// Fewer looks say nothing: a process that was stopped for longer has one long delay.
 const LOOKS: u32 = 3;
@@ -32,17 +32,10 @@ pub(super) struct Gate {
 
 #[derive(Debug)]
 enum State {
-    /// Everybody comes in.
-    Open { window: Window },
+    /// Everybody comes in. Since when each delay was long, and how many of these there were.
+    Open { long_since: Instant, looks: u32 },
     /// Only so many strangers after each look.
     Narrow { strangers: f64, turned_away: Instant },
-}
-
-#[derive(Debug)]
-struct Window {
-    since: Instant,
-    looks: u32,
-    least: Duration,
 }
 
 /// How many strangers may come in until the next look.
@@ -55,30 +48,31 @@ pub(super) enum Strangers {
 impl Gate {
     pub(super) fn new(allowed: Duration, max_in_flight: usize, now: Instant) -> Self {
         let max = f64::from(u32::try_from(max_in_flight).unwrap_or(u32::MAX));
-        Self { allowed, max, state: State::Open { window: Window::new(now) } }
+        Self { allowed, max, state: State::open(now) }
     }
 
     /// Takes in how long a task that was ready had to wait, and whether somebody was turned away since the
     /// last look.
     ///
     /// One long delay is no overload: bursts, pauses of the system and other processes make such. Where
-    /// even the least of many is long there is a queue that does not go away by itself. From then on
-    /// each look counts: strangers come in only when nothing else is to do.
+    /// all are long for a while there is a queue that does not go away by itself. From then on each look
+    /// counts: strangers come in only when nothing else is to do.
     pub(super) fn look(&mut self, delay: Duration, turned_away: bool, now: Instant) -> Strangers {
         match &mut self.state {
-            State::Open { window } => {
-                window.note(delay);
-                if window.is_over(now) {
-                    self.state = if window.least > self.allowed {
-                        State::Narrow { strangers: 1.0, turned_away: now }
-                    } else {
-                        State::Open { window: Window::new(now) }
-                    };
+            State::Open { long_since, looks } => {
+                if delay <= self.allowed {
+                    self.state = State::open(now);
+                    return Strangers::All;
                 }
-                Strangers::All
+                *looks += 1;
+                if *looks < LOOKS || now - *long_since < STANDING {
+                    return Strangers::All;
+                }
+                self.state = State::Narrow { strangers: 1.0, turned_away: now };
+                Strangers::AtMost(0)
             }
             State::Narrow { turned_away: last, .. } if !turned_away && now - *last >= QUIET => {
-                self.state = State::Open { window: Window::new(now) };
+                self.state = State::open(now);
                 Strangers::All
             }
             State::Narrow { strangers, turned_away: last } => {
@@ -114,18 +108,9 @@ impl Gate {
     }
 }
 
-impl Window {
-    fn new(now: Instant) -> Self {
-        Self { since: now, looks: 0, least: Duration::MAX }
-    }
-
-    fn note(&mut self, delay: Duration) {
-        self.looks += 1;
-        self.least = self.least.min(delay);
-    }
-
-    fn is_over(&self, now: Instant) -> bool {
-        now - self.since >= WINDOW && self.looks >= LOOKS
+impl State {
+    fn open(now: Instant) -> Self {
+        Self::Open { long_since: now, looks: 0 }
     }
 }
 

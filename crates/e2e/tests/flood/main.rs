@@ -25,7 +25,7 @@ const SENDERS: u8 = 20;
 const PAUSE: Range<Duration> = Duration::from_millis(100)..Duration::from_millis(300);
 
 const WITHOUT_FLOOD: Duration = Duration::from_secs(15);
-const WITH_FLOOD: Duration = Duration::from_secs(45);
+const WITH_FLOOD: Duration = Duration::from_secs(50);
 
 const CONNECTIONS: usize = 1000;
 
