@@ -86,6 +86,7 @@ pub use crate::{
     memory::Memory,
     observer::{Observed, Observer},
     pipeline::{Pipeline, Services},
+    ports::free_address,
     process::{Process, freeze, thaw},
     prometheus::Watcher,
     proxy::{Link, Proxy, Request},

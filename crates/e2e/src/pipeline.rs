@@ -105,13 +105,39 @@ impl Pipeline {
         service
     }
 
+    /// The same with another build of the service, such as one without Kafka.
+    pub async fn start_build(
+        &self,
+        program: Program,
+        binary: &str,
+        settings: &[(&str, &str)],
+    ) -> Service {
+        let mut service = self.spawn_build(program, binary, settings);
+        service.ready().await;
+        service
+    }
+
     /// Starts a service, with more settings, and does not wait for it. A setting that is given as
     /// empty has its default.
     pub fn spawn(&self, program: Program, settings: &[(&str, &str)]) -> Service {
-        let mut command = self.command(program.name(), &[]);
+        self.spawn_build(program, program.name(), settings)
+    }
+
+    fn spawn_build(&self, program: Program, binary: &str, settings: &[(&str, &str)]) -> Service {
+        let mut command = self.command(binary, &[]);
         let settings = settings.iter().map(|&(name, value)| (name.to_owned(), value.to_owned()));
         command.environment.extend(settings);
         Service::spawn(program, command, self.http.clone())
+    }
+
+    /// The names that are this pipeline's own, and the servers that it runs on.
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// Connections to its database.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
     }
 
     /// Starts a consumer that dies, as if by `kill -9`, when it comes to the step of counting that is

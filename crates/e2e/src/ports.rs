@@ -17,7 +17,7 @@ const APART: u16 = 90;
 ///
 /// No port is given out twice by one process until all were; two processes at once begin at
 /// different ones.
-pub(crate) fn free_address() -> SocketAddr {
+pub fn free_address() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let pid = std::process::id() % u32::from(COUNT / APART);
     let start = u16::try_from(pid).map_or(0, |pid| pid * APART);

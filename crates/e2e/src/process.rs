@@ -161,10 +161,13 @@ pub(crate) fn binary(name: &str) -> PathBuf {
     path
 }
 
-/// The folder of the profile that this test was built with, such as `target/debug`.
+/// The folder of the profile that this program was built with, such as `target/debug`.
 pub(crate) fn target_folder() -> PathBuf {
-    let this = std::env::current_exe().expect("the test's own path");
-    let folder = this.ancestors().nth(2).expect("target/debug/deps/test");
+    let this = std::env::current_exe().expect("this program's own path");
+    let folder = this.parent().expect("the folder of this program");
+    // Tests are in `deps`, examples in `examples`, binaries in the folder itself.
+    let beside = |it: &&Path| it.ends_with("deps") || it.ends_with("examples");
+    let folder = Some(folder).filter(beside).and_then(Path::parent).unwrap_or(folder);
     folder.to_owned()
 }
 

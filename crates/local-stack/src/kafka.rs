@@ -21,6 +21,7 @@ mod properties;
 
 pub use self::cluster::Cluster;
 pub(crate) use self::cluster::Role;
+pub use self::jars::version;
 
 /// A private Kafka node.
 pub type Kafka = Server<KafkaRecipe>;

@@ -28,6 +28,16 @@ impl Places {
             redis: Some(Place::within(&folder, "redis")),
         })
     }
+
+    /// The same places for servers that sync to disk and run as they do in production.
+    #[must_use]
+    pub fn durable(mut self) -> Self {
+        let places = [&mut self.kafka, &mut self.postgres, &mut self.redis];
+        for place in places.into_iter().flatten() {
+            place.durable = true;
+        }
+        self
+    }
 }
 
 /// The servers that were started; all are killed when it is dropped.

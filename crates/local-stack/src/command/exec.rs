@@ -28,6 +28,9 @@ use super::stores::Given;
 pub(crate) struct Exec {
     #[command(flatten)]
     given: Given,
+    /// Sync to disk, and run the servers as in production: slower to start, for benchmarks
+    #[arg(long)]
+    durable: bool,
     /// What to run, with its arguments
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     command: Vec<OsString>,
@@ -69,7 +72,9 @@ impl Exec {
     }
 
     async fn start(&self) -> anyhow::Result<Stack> {
-        Ok(Stack::start(self.given.without(Places::temporary()?)).await?)
+        let places = Places::temporary()?;
+        let places = if self.durable { places.durable() } else { places };
+        Ok(Stack::start(self.given.without(places)).await?)
     }
 
     fn command(&self, stack: &Stack) -> Command {

@@ -44,7 +44,8 @@ fn fetched() -> PathBuf {
     repository().join(".local/kafka").join(version()).join("libs")
 }
 
-fn version() -> &'static str {
+/// The version that is fetched.
+pub fn version() -> &'static str {
     let (_, rest) = POM.split_once("<kafka.version>").unwrap_or_default();
     rest.split_once('<').unwrap_or_default().0
 }
