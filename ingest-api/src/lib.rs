@@ -5,6 +5,7 @@ mod circuit;
 mod client;
 mod config;
 mod contract;
+mod delivery;
 mod error;
 mod kafka_client;
 mod keeper;

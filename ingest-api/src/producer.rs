@@ -15,14 +15,20 @@ use rdkafka::{
     ClientConfig,
     error::{KafkaError, RDKafkaErrorCode},
     message::{Header, OwnedHeaders},
-    producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer as _},
+    producer::{FutureProducer, FutureRecord, Producer as _},
 };
 use service_kit::traces::{Span, TraceContext};
 use tokio::{task::JoinError, time::timeout};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error};
 
-use crate::{config::Config, kafka_client::LogToTracing, metrics::Metrics, spans};
+use crate::{
+    config::Config,
+    delivery::{Delivery, hand_over},
+    kafka_client::LogToTracing,
+    metrics::Metrics,
+    spans,
+};
 
 /// How long librdkafka's own answer is waited for once a record is overdue.
 ///
@@ -219,7 +225,7 @@ impl Producer {
         .await
     }
 
-    fn enqueue(&self, event: &AdEvent, trace: &TraceContext) -> Result<DeliveryFuture, KafkaError> {
+    fn enqueue(&self, event: &AdEvent, trace: &TraceContext) -> Result<Delivery, KafkaError> {
         let mut record_headers = OwnedHeaders::new();
         let (traceparent, tracestate) = (trace.traceparent(), trace.tracestate());
         for (key, value) in headers::for_event(event, Some((&traceparent, &tracestate))) {
@@ -230,8 +236,7 @@ impl Producer {
             .key(event.dedup_key.as_bytes().as_slice())
             .payload(&value)
             .headers(record_headers);
-        // `send` would retry a full queue for us, every 100 ms.
-        self.live().client.send_result(record).map_err(|(error, _record)| error)
+        hand_over(&self.live().client, record)
     }
 
     fn failed(&self, error: KafkaError) -> NotAcknowledged {
@@ -255,7 +260,7 @@ impl Producer {
 /// where the player hangs up.
 pub(crate) struct Pending {
     producer: Producer,
-    delivery: DeliveryFuture,
+    delivery: Delivery,
     begun: Instant,
     span: Span,
 }
