@@ -2,6 +2,7 @@
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 SERVICES := -p ingest-api -p click-consumer -p analytics-api
+MEASURED := $(SERVICES) -p adctl -p local-stack -p bench
 
 # MONITORING=1 also runs Prometheus.
 MONITORED := $(if $(filter-out 0 no false off,$(MONITORING)),--monitoring)
@@ -10,10 +11,10 @@ MONITORED := $(if $(filter-out 0 no false off,$(MONITORING)),--monitoring)
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos clean
+.PHONY: help run test chaos bench bench-quick clean
 
 help: ## List the targets
-	@sed -n 's/^\([a-z]*\): *## /  make \1\t/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\): *## /  make \1\t/p' Makefile | expand -t 16
 	@echo
 	@echo "  REPLAY=none make run     skips the sample; REPLAY=path replays another file"
 	@echo "  make run MONITORING=1    also starts Prometheus, with our alerts"
@@ -37,6 +38,19 @@ chaos: ## Break everything at random under load, then check that nothing is lost
 	@cargo build -p click-consumer --features failpoints --bin click-consumer-failpoints
 	@cargo build -p e2e --example chaos
 	@exec "$(TARGET_DIR)/debug/examples/chaos" $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
+
+bench: ## Measure everything side by side and write docs/BENCHMARKS.md (half an hour)
+	@$(call measure,--write docs/BENCHMARKS.md)
+
+bench-quick: ## Measure what a change is compared by, in some ten minutes
+	@$(call measure,--quick)
+
+define measure
+scripts/install.sh
+cargo build --release $(MEASURED) --bins
+cargo build --release $(MEASURED) --features ingest-api/without-kafka --bin ingest-api-without-kafka
+exec "$(TARGET_DIR)/release/local-stack" exec --durable -- "$(TARGET_DIR)/release/bench" $(1)
+endef
 
 clean: ## Stop what still runs from here and remove its data and logs
 	@scripts/clean.sh

@@ -1,0 +1,194 @@
+//! Rows 4 and 5: the consumer against its own counting transaction, and that against a COPY.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use click_store::{
+    Pool, TopicPartition,
+    counting::{Begun, CountingTransaction, Fence, LedgerEntry, Located},
+    days::{Days, day_of},
+    offsets::{self, Anchor},
+};
+use e2e::{Pipeline, Program, until_within};
+use futures::pin_mut;
+use proto_schemas::{AdEvent, AdId, EventId, Kind, UserAgent, topics::PARTITIONS};
+use tokio_postgres::{binary_copy::BinaryCopyInWriter, types::Type};
+
+use super::{
+    Effort,
+    ingest::{ADS, new_seed},
+};
+use crate::{
+    clicks::Clicks,
+    pairs::Pairs,
+    report::{Row, Target, float},
+    topic,
+};
+
+/// What the consumer stores at once when there is enough.
+const BATCH: usize = 5000;
+
+/// Longer than it takes on any machine on which it can be measured.
+const LIMIT: Duration = Duration::from_mins(5);
+
+/// Rows 4 and 5, measured together: both need the rate of the counting transaction.
+pub(crate) async fn counting(effort: Effort) -> anyhow::Result<[Row; 2]> {
+    let (mut consumers, mut copies) = (Vec::new(), Vec::new());
+    for _ in 0..effort.pairs {
+        let events = new_events(effort.events)?;
+        let counted = transactions(&events).await?;
+        copies.push((counted, copy(&events).await?));
+        consumers.push((consumer(&events).await?, counted));
+    }
+    let of_consumer = ("consumer, from Kafka to COMMIT", "only the counting transaction");
+    let of_copy = ("the counting transaction", "binary COPY into a table without a key");
+    let (consumers, copies) = (Pairs::of(consumers)?, Pairs::of(copies)?);
+    Ok([
+        Row::of_pairs("4", of_consumer, "events/s", &consumers, Target::AtLeast(0.85)),
+        Row::of_pairs("5", of_copy, "rows/s", &copies, Target::AtLeast(0.33)),
+    ])
+}
+
+fn new_events(count: usize) -> anyhow::Result<Vec<AdEvent>> {
+    let mut clicks = Clicks::new(ADS, new_seed());
+    (0..count).map(|_| clicks.event()).collect()
+}
+
+/// Events a second that the consumer counts from a topic where they lie. Measured between a tenth
+/// and the last of them, so that its start does not count.
+async fn consumer(events: &[AdEvent]) -> anyhow::Result<f64> {
+    let pipeline = Pipeline::new("bench-consumer").await;
+    topic::fill(pipeline.scope(), events).await?;
+    let all = i64::try_from(events.len())?;
+
+    let _consumer = pipeline.spawn(Program::Consumer, &[]);
+    until_within(LIMIT, "a tenth is counted", async || pipeline.counted().await >= all / 10).await;
+    let (begun, at_first) = (Instant::now(), pipeline.counted().await);
+    until_within(LIMIT, "all is counted", async || pipeline.counted().await >= all).await;
+    Ok(float((all - at_first).unsigned_abs()) / begun.elapsed().as_secs_f64())
+}
+
+/// Events a second of the counting transaction alone, in batches such as the consumer makes.
+async fn transactions(events: &[AdEvent]) -> anyhow::Result<f64> {
+    let pipeline = Pipeline::new("bench-transactions").await;
+    let pool = pipeline.pool();
+    let topics = pipeline.scope().topics();
+    let partitions: Vec<_> =
+        (0..PARTITIONS).map(|it| TopicPartition::new(topics.of(Kind::Click), it)).collect();
+    let kinds: Vec<_> = partitions.iter().map(|it| (it.clone(), Kind::Click)).collect();
+    offsets::ensure(pool, &kinds).await?;
+    let days: Vec<_> = events.iter().map(|it| (Kind::Click, day_of(it.dedup_time))).collect();
+    Days::default().ensure(pool, days).await?;
+
+    let begun = Instant::now();
+    let mut next = vec![0_i64; partitions.len()];
+    for batch in events.chunks(BATCH) {
+        count(pool, &partitions, &mut next, batch).await?;
+    }
+    Ok(float(events.len() as u64) / begun.elapsed().as_secs_f64())
+}
+
+/// Counts a batch that is spread over all partitions.
+async fn count(
+    pool: &Pool,
+    partitions: &[TopicPartition],
+    next: &mut [i64],
+    batch: &[AdEvent],
+) -> anyhow::Result<()> {
+    let before = next.to_vec();
+    let mut located: Vec<_> = batch
+        .iter()
+        .enumerate()
+        .map(|(number, event)| {
+            let at = number % partitions.len();
+            let offset = next[at];
+            next[at] += 1;
+            Located { event, partition: partitions[at].partition, offset }
+        })
+        .collect();
+    let anchor = Anchor { timestamp_ms: batch[0].received_at.as_millis(), hash: [7; 32] };
+    let fences: Vec<_> = partitions
+        .iter()
+        .zip(before.iter().zip(next.iter()))
+        .map(|(at, (&expected, &new))| Fence {
+            at: at.clone(),
+            expected,
+            new,
+            anchor: anchor.clone(),
+        })
+        .collect();
+
+    let Begun::Open(transaction) = CountingTransaction::begin(pool, &fences).await? else {
+        bail!("somebody else counts here");
+    };
+    let ads: Vec<_> = (1..=ADS).filter_map(AdId::new).collect();
+    transaction.unknown_ads(&ads).await?;
+    let stored = transaction.insert(Kind::Click, &mut located).await?;
+    let totals: Vec<_> = stored
+        .iter()
+        .filter_map(|it| {
+            Some((partitions.get(usize::try_from(it.partition).ok()?)?, it.ad, it.events))
+        })
+        .collect();
+    let entries: Vec<_> = partitions
+        .iter()
+        .zip(before.iter().zip(next.iter()))
+        .map(|(at, (before, next))| {
+            (at, LedgerEntry { stored: next - before, ..LedgerEntry::default() })
+        })
+        .collect();
+    transaction.add_totals(&totals, &entries).await?;
+    transaction.commit().await?;
+    Ok(())
+}
+
+/// Rows a second of one binary COPY of all of them.
+async fn copy(events: &[AdEvent]) -> anyhow::Result<f64> {
+    const TYPES: [Type; 11] = [
+        Type::TIMESTAMPTZ,
+        Type::UUID,
+        Type::INT8,
+        Type::TIMESTAMPTZ,
+        Type::TIMESTAMPTZ,
+        Type::INET,
+        Type::INT4,
+        Type::TEXT,
+        Type::TEXT,
+        Type::INT4,
+        Type::INT8,
+    ];
+    let pipeline = Pipeline::new("bench-copy").await;
+    pipeline.execute("CREATE TABLE copied (LIKE clicks)").await;
+    let client = pipeline.pool().get().await?;
+    let statement = "COPY copied (dedup_time, dedup_key, ad_id, occurred_at, received_at, address, \
+                     playback_ms, event_id, user_agent, kafka_partition, kafka_offset) \
+                     FROM STDIN BINARY";
+
+    let begun = Instant::now();
+    let sink = client.copy_in(statement).await?;
+    let writer = BinaryCopyInWriter::new(sink, &TYPES);
+    pin_mut!(writer);
+    for (offset, event) in (0_i64..).zip(events) {
+        let time = std::time::SystemTime::from;
+        let event_id = event.event_id.as_ref().map(EventId::as_str);
+        let user_agent = event.user_agent.as_ref().map(UserAgent::as_str);
+        writer
+            .as_mut()
+            .write(&[
+                &time(event.dedup_time.timestamp()),
+                &uuid::Uuid::from_bytes(*event.dedup_key.as_bytes()),
+                &event.ad_id.as_i64(),
+                &time(event.occurred_at),
+                &time(event.received_at),
+                &event.address,
+                &event.playback_ms.map(u32::cast_signed),
+                &event_id,
+                &user_agent,
+                &0_i32,
+                &offset,
+            ])
+            .await?;
+    }
+    let rows = writer.finish().await.context("finishing the COPY")?;
+    Ok(float(rows) / begun.elapsed().as_secs_f64())
+}

@@ -1,0 +1,94 @@
+//! Rows 1 and 2: what ingest takes for a POST, against a bare route that parses the same JSON.
+
+use std::{
+    net::SocketAddr,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use e2e::{Pipeline, Program};
+use proto_schemas::Kind;
+
+use super::{BEHIND_A_PROXY, BareRoute, Effort};
+use crate::{
+    cpu,
+    load::{self, Pace, Plan},
+    pairs::Pairs,
+    report::{Row, Target, float},
+    requests::SingleClicks,
+};
+
+/// The ads that a pipeline of `e2e` has.
+pub(crate) const ADS: u64 = 34;
+
+/// Enough to keep the server busy all the time.
+const CONNECTIONS: u32 = 64;
+
+/// Enough for it although each request waits for an acknowledgement.
+const WAITING_CONNECTIONS: u32 = 256;
+
+const WARM_UP: Duration = Duration::from_millis(500);
+
+/// Row 1.
+pub(crate) async fn without_kafka(effort: Effort) -> anyhow::Result<Row> {
+    let pipeline = Pipeline::new("bench-ingest-without-kafka").await;
+    let binary = "ingest-api-without-kafka";
+    let ingest = pipeline.start_build(Program::Ingest, binary, &BEHIND_A_PROXY).await;
+    let bare = BareRoute::start(&[]).await?;
+
+    let pairs = Pairs::measure(
+        effort.pairs,
+        async || for_each_post(effort, CONNECTIONS, ingest.address(), ingest.process().id()).await,
+        async || for_each_post(effort, CONNECTIONS, bare.address, bare.pid()).await,
+    )
+    .await?;
+    let names =
+        ("ingest, Kafka replaced by nothing", "a bare axum route that parses the same JSON");
+    Ok(Row::of_pairs("1", names, "µs of processor for each POST", &pairs, Target::AtMost(1.3)))
+}
+
+/// Row 2.
+pub(crate) async fn acknowledged(effort: Effort) -> anyhow::Result<Row> {
+    let pipeline = Pipeline::new("bench-ingest").await;
+    let ingest = pipeline.start(Program::Ingest, &BEHIND_A_PROXY).await;
+    let topics = pipeline.scope().topics();
+    let brokers = pipeline.scope().stack.kafka_brokers.clone();
+    let args = ["--brokers", &brokers, "--topic", topics.of(Kind::Click)];
+    let bare = BareRoute::start(&args).await?;
+
+    let connections = WAITING_CONNECTIONS;
+    let pairs = Pairs::measure(
+        effort.pairs,
+        async || for_each_post(effort, connections, ingest.address(), ingest.process().id()).await,
+        async || for_each_post(effort, connections, bare.address, bare.pid()).await,
+    )
+    .await?;
+    let names = ("ingest, acknowledged by Kafka", "the bare route and a bare librdkafka loop");
+    Ok(Row::of_pairs("2", names, "µs of processor for each POST", &pairs, Target::AtMost(1.2)))
+}
+
+/// Microseconds of processor that the server takes for each click that is posted by itself.
+async fn for_each_post(
+    effort: Effort,
+    connections: u32,
+    to: SocketAddr,
+    pid: u32,
+) -> anyhow::Result<f64> {
+    let plan = Plan { to, connections, pace: Pace::Closed, lasts: WARM_UP };
+    post(plan).await?;
+    let before = cpu::taken_by(pid)?;
+    let answers = post(Plan { lasts: effort.load, ..plan }).await?.all_accepted()?;
+    let taken = cpu::taken_by(pid)?.saturating_sub(before);
+    Ok(taken.as_secs_f64() * 1e6 / float(answers.all()))
+}
+
+/// Posts clicks one by one, none of which was posted before.
+pub(crate) async fn post(plan: Plan) -> anyhow::Result<load::Answers> {
+    load::run(plan, |_| SingleClicks::new(ADS, new_seed())).await
+}
+
+/// A seed that nobody else in this process has.
+pub(crate) fn new_seed() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}

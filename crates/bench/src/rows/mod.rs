@@ -1,0 +1,87 @@
+//! One module for each part of the pipeline that is measured.
+
+pub(crate) mod analytics;
+pub(crate) mod batches;
+pub(crate) mod counting;
+pub(crate) mod headline;
+pub(crate) mod ingest;
+
+use std::{
+    net::SocketAddr,
+    process::{Child, Stdio},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use e2e::{free_address, until};
+use local_stack::children;
+
+/// How much is measured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Effort {
+    /// How often A and B are measured in turn.
+    pub(crate) pairs: usize,
+    /// How long a load lasts.
+    pub(crate) load: Duration,
+    /// Events that are counted, copied or read at once.
+    pub(crate) events: usize,
+    /// How long everything runs together.
+    pub(crate) headline: Duration,
+}
+
+impl Effort {
+    pub(crate) const FULL: Self = Self {
+        pairs: 5,
+        load: Duration::from_secs(8),
+        events: 500_000,
+        headline: Duration::from_mins(1),
+    };
+
+    /// Some ten minutes for everything that a change is compared by.
+    pub(crate) const QUICK: Self = Self {
+        pairs: 5,
+        load: Duration::from_secs(2),
+        events: 150_000,
+        headline: Duration::from_secs(15),
+    };
+}
+
+/// What ingest needs so that each request is of a viewer of its own, behind this machine as a proxy.
+///
+/// Viewers who were never seen before, at the most that a machine can do, are what it takes for a flood:
+/// that they wait behind others is measured elsewhere (`crates/e2e/tests/flood`).
+pub(crate) const BEHIND_A_PROXY: [(&str, &str); 3] =
+    [("TRUSTED_PROXIES", "127.0.0.1"), ("TRUSTED_SENDERS", ""), ("INGEST_OVERLOAD_DELAY", "0s")];
+
+/// A bare route in a process of its own; killed when it is dropped.
+pub(crate) struct BareRoute {
+    process: Child,
+    pub(crate) address: SocketAddr,
+}
+
+impl BareRoute {
+    pub(crate) async fn start(args: &[&str]) -> anyhow::Result<Self> {
+        let address = free_address();
+        let this = std::env::current_exe().context("where this program is")?;
+        let mut command = children::bound_to_this_thread(this.as_os_str());
+        command.args(["bare", "--listen", &address.to_string()]).args(args).stdin(Stdio::null());
+        let process = command.spawn().context("starting a bare route")?;
+        until("the bare route listens", async || {
+            tokio::net::TcpStream::connect(address).await.is_ok()
+        })
+        .await;
+        Ok(Self { process, address })
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+}
+
+impl Drop for BareRoute {
+    fn drop(&mut self) {
+        // Both fail only where it has ended by itself.
+        self.process.kill().ok();
+        self.process.wait().ok();
+    }
+}
