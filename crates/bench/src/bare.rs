@@ -1,6 +1,14 @@
 //! What services are measured against: a bare route, with or without a bare Kafka producer behind it.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use axum::{
@@ -21,7 +29,10 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use tokio::net::TcpListener;
 
-use crate::clicks::Clicks;
+use crate::{clicks::Clicks, rows::ingest::ADS};
+
+/// How long ingest's producer waits for more records before it sends some, and so this one.
+pub(crate) const LINGER: Duration = Duration::from_millis(5);
 
 /// Which bare route, and where.
 #[derive(Args, Debug)]
@@ -97,37 +108,44 @@ fn received(click: &Click) -> Json<Received> {
     Json(Received { message: "Click received", click_id: format!("{id:032x}") })
 }
 
-/// A record that is like a click's, sent with the settings that promise the same.
+/// Records that are like clicks, sent with the settings that promise the same.
 pub(crate) struct ProduceLoop {
     producer: FutureProducer,
     topic: String,
-    event: AdEvent,
-    value: Vec<u8>,
+    /// Different ones, as equal ones would be compressed to nearly nothing.
+    records: Vec<(AdEvent, Vec<u8>)>,
+    next: AtomicUsize,
 }
+
+/// More than one batch of Kafka's holds.
+const RECORDS: usize = 4096;
 
 impl ProduceLoop {
     pub(crate) fn new(brokers: &str, topic: String) -> anyhow::Result<Self> {
-        let event = Clicks::new(1, 0).event()?;
+        let mut clicks = Clicks::new(ADS, 0);
+        let records = (0..RECORDS).map(|_| clicks.event().map(|it| (it.clone(), it.encode())));
         let producer = ClientConfig::new()
             .set("bootstrap.servers", brokers)
             .set("acks", "all")
             .set("enable.idempotence", "true")
             .set("compression.type", "lz4")
-            .set("linger.ms", "5")
+            .set("linger.ms", LINGER.as_millis().to_string())
             .set("partitioner", "murmur2_random")
             .create()?;
-        Ok(Self { producer, topic, value: event.encode(), event })
+        let records = records.collect::<anyhow::Result<_>>()?;
+        Ok(Self { producer, topic, records, next: AtomicUsize::new(0) })
     }
 
     /// Sends a record, and returns once it is acknowledged.
     pub(crate) async fn produce(&self) -> anyhow::Result<()> {
+        let (event, value) = &self.records[self.next.fetch_add(1, Ordering::Relaxed) % RECORDS];
         let mut record_headers = OwnedHeaders::new();
-        for (key, value) in headers::for_event(&self.event, None) {
+        for (key, value) in headers::for_event(event, None) {
             record_headers = record_headers.insert(Header { key, value: Some(&value) });
         }
         // Another key each time, as clicks have: it chooses the partition.
         let key: [u8; 16] = rand::random();
-        let record = FutureRecord::to(&self.topic).key(key.as_slice()).payload(&self.value);
+        let record = FutureRecord::to(&self.topic).key(key.as_slice()).payload(value);
         let sent = self.producer.send_result(record.headers(record_headers));
         sent.map_err(|(error, _)| error)?.await?.map_err(|(error, _)| error)?;
         Ok(())

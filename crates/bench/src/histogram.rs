@@ -21,6 +21,20 @@ impl Buckets {
         Self(buckets)
     }
 
+    /// What was measured since `before`, which is the same histogram as it was then.
+    #[must_use]
+    pub(crate) fn since(&self, before: &Self) -> Self {
+        let was = |bound: f64| before.0.iter().find(|it| it.0.total_cmp(&bound).is_eq());
+        let since =
+            |&(bound, count): &(f64, f64)| (bound, count - was(bound).map_or(0.0, |it| it.1));
+        Self(self.0.iter().map(since).collect())
+    }
+
+    /// How many were measured.
+    pub(crate) fn count(&self) -> f64 {
+        self.0.last().map_or(0.0, |it| it.1)
+    }
+
     /// The bound below which this share of all lies; `None` where that is infinity, or nothing was
     /// measured.
     pub(crate) fn quantile(&self, share: f64) -> Option<Duration> {
@@ -62,6 +76,20 @@ delay_seconds_bucket{le=\"+Inf\",kind=\"impression\"} 100
         assert_eq!(buckets.quantile(0.95), Some(Duration::from_millis(500)));
         assert_eq!(buckets.quantile(0.99), Some(Duration::from_secs(1)));
         assert_eq!(buckets.quantile(1.0), None);
+    }
+
+    #[test]
+    fn what_was_measured_before_does_not_count() {
+        let before = Buckets::read(METRICS, "delay_seconds");
+        let slow = "delay_seconds_bucket{le=\"1.0\",kind=\"click\"} 109";
+        let later = METRICS
+            .replace("delay_seconds_bucket{le=\"1.0\",kind=\"click\"} 99", slow)
+            .replace("le=\"+Inf\",kind=\"click\"} 100", "le=\"+Inf\",kind=\"click\"} 110");
+
+        let since = Buckets::read(&later, "delay_seconds").since(&before);
+
+        assert!((since.count() - 10.0).abs() < f64::EPSILON, "{since:?}");
+        assert_eq!(since.quantile(0.1), Some(Duration::from_secs(1)));
     }
 
     #[test]

@@ -8,6 +8,10 @@ use std::{
     collections::BTreeMap,
     net::SocketAddr,
     rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -20,11 +24,19 @@ use tokio::{
     time::{sleep_until, timeout},
 };
 
+use crate::report::float;
+
+const ACCEPTED: u16 = 200;
+
 /// An answer takes longer than that only where something hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long after its end an open load still sends what was due before: a server that is behind by more
+/// does not keep up.
+const LATE: Duration = Duration::from_secs(1);
+
 /// The longest time that the histogram can tell, in microseconds.
-const LONGEST_US: u64 = 60_000_000;
+pub(crate) const LONGEST_US: u64 = 60_000_000;
 
 /// Who asks, how fast, and for how long.
 #[derive(Clone, Copy, Debug)]
@@ -66,11 +78,16 @@ impl Answers {
     }
 
     pub(crate) fn accepted(&self) -> u64 {
-        self.statuses.get(&200).copied().unwrap_or_default()
+        self.statuses.get(&ACCEPTED).copied().unwrap_or_default()
     }
 
     pub(crate) fn per_second(&self) -> f64 {
-        crate::report::float(self.accepted()) / self.took.as_secs_f64()
+        float(self.accepted()) / self.took.as_secs_f64()
+    }
+
+    /// The time in which this share of all was answered, in milliseconds.
+    pub(crate) fn ms(&self, share: f64) -> f64 {
+        float(self.times.value_at_quantile(share)) / 1000.0
     }
 
     /// # Errors
@@ -91,9 +108,18 @@ pub(crate) async fn run<R: Requests + 'static>(
     plan: Plan,
     requests: impl Fn(u32) -> R + Send + 'static,
 ) -> anyhow::Result<Answers> {
+    run_and_tell(plan, requests, Arc::default()).await
+}
+
+/// The same, and adds to `accepted` whenever a request is answered with 200.
+pub(crate) async fn run_and_tell<R: Requests + 'static>(
+    plan: Plan,
+    requests: impl Fn(u32) -> R + Send + 'static,
+    accepted: Arc<AtomicU64>,
+) -> anyhow::Result<Answers> {
     let thread = tokio::task::spawn_blocking(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(LocalSet::new().run_until(drive(plan, requests)))
+        runtime.block_on(LocalSet::new().run_until(drive(plan, requests, accepted)))
     });
     thread.await?
 }
@@ -101,6 +127,7 @@ pub(crate) async fn run<R: Requests + 'static>(
 async fn drive<R: Requests + 'static>(
     plan: Plan,
     requests: impl Fn(u32) -> R,
+    accepted: Arc<AtomicU64>,
 ) -> anyhow::Result<Answers> {
     let times = Histogram::new_with_bounds(1, LONGEST_US, 3)?;
     let answers = Answers { statuses: BTreeMap::new(), times, took: Duration::ZERO };
@@ -114,7 +141,8 @@ async fn drive<R: Requests + 'static>(
         .zip(connections)
         .map(|(number, connection)| {
             let player = Player { plan, number, begun, requests: requests(number) };
-            tokio::task::spawn_local(player.play(connection, Rc::clone(&answers)))
+            let player = player.play(connection, Rc::clone(&answers), Arc::clone(&accepted));
+            tokio::task::spawn_local(player)
         })
         .collect();
     for task in tasks {
@@ -137,6 +165,7 @@ impl<R: Requests> Player<R> {
         mut self,
         mut connection: Connection,
         answers: Rc<RefCell<Answers>>,
+        accepted: Arc<AtomicU64>,
     ) -> anyhow::Result<()> {
         let end = self.begun + self.plan.lasts;
         for turn in 0.. {
@@ -149,14 +178,20 @@ impl<R: Requests> Player<R> {
                     self.begun + Duration::from_secs_f64(place / per_second)
                 }
             };
-            if due >= end {
+            let now = Instant::now();
+            if due >= end || now > end + LATE {
                 break;
             }
-            sleep_until(due.into()).await;
+            if due > now {
+                sleep_until(due.into()).await;
+            }
             connection.out.clear();
             self.requests.write_next(&mut connection.out);
             let status =
                 timeout(PATIENCE, connection.ask()).await.context("no answer in 30 s")??;
+            if status == ACCEPTED {
+                accepted.fetch_add(1, Ordering::Relaxed);
+            }
             let mut answers = answers.borrow_mut();
             *answers.statuses.entry(status).or_default() += 1;
             let us = u64::try_from(due.elapsed().as_micros()).unwrap_or(LONGEST_US);
@@ -208,4 +243,51 @@ fn parse(read: &[u8]) -> anyhow::Result<Option<(u16, usize)>> {
     let length: usize = std::str::from_utf8(length.value)?.parse()?;
     let status = answer.code.context("an answer without a status")?;
     Ok(Some((status, head + length)))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::requests::Get;
+
+    #[test]
+    fn an_answer_is_whole_once_its_head_says_how_long_it_is() {
+        let head = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 5\r\n\r\n";
+
+        assert_eq!(parse(&head[..20]).expect("no mistake yet"), None);
+        assert_eq!(parse(head).expect("a head"), Some((503, head.len() + 5)));
+        assert!(parse(b"HTTP/1.1 200 OK\r\n\r\n").is_err(), "a body without an end");
+    }
+
+    #[tokio::test]
+    async fn a_request_that_waits_behind_a_slow_one_is_slow_too() {
+        const SLOW: Duration = Duration::from_millis(300);
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let to = listener.local_addr().expect("its address");
+        let server = async {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            let mut request = [0; 1024];
+            for turn in 0.. {
+                if stream.read(&mut request).await.expect("a request") == 0 {
+                    break;
+                }
+                if turn == 0 {
+                    tokio::time::sleep(SLOW).await;
+                }
+                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+                stream.write_all(answer).await.expect("read by the load");
+            }
+        };
+        let pace = Pace::Open { per_second: 100.0 };
+        let plan = Plan { to, connections: 1, pace, lasts: Duration::from_millis(200) };
+
+        let ((), answers) = tokio::join!(server, run(plan, |_| Get("/")));
+
+        let answers = answers.expect("all answered");
+        assert_eq!(answers.accepted(), 20, "none was left out");
+        // The last was due 190 ms after the first, and had to wait for its answer.
+        assert!(answers.ms(0.05) >= 100.0, "{:?}", answers.times);
+    }
 }

@@ -2,20 +2,40 @@
 
 use std::{fmt, fs, process::Command};
 
-use proto_schemas::{Timestamp, headers};
+use anyhow::Context as _;
+use proto_schemas::{Timestamp, headers, topics::PARTITIONS};
 
-/// The machine, and the versions of what took part.
+use crate::bare::LINGER;
+
+/// The machine, the versions of what took part, and the settings that matter.
 #[derive(Debug)]
 pub(crate) struct Machine(Vec<(&'static str, String)>);
 
+/// Of Postgres, what a reader wants to know.
+const POSTGRES_SETTINGS: [&str; 6] = [
+    "shared_buffers",
+    "max_wal_size",
+    "fsync",
+    "synchronous_commit",
+    "full_page_writes",
+    "wal_compression",
+];
+
 impl Machine {
     /// This machine, now. What cannot be found out is called unknown: it is for people to read.
-    pub(crate) fn here(postgres: String) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// Where Postgres does not answer.
+    pub(crate) async fn here() -> anyhow::Result<Self> {
+        let stack = local_stack::testing::stack();
+        let (postgres, settings) = of_postgres(&stack.database_url).await?;
         let cores = std::thread::available_parallelism().map_or(0, usize::from);
-        let model = field_of("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown".to_owned());
-        let memory = field_of("/proc/meminfo", "MemTotal").unwrap_or_else(|| "unknown".to_owned());
+        let unknown = || "unknown".to_owned();
+        let model = field_of("/proc/cpuinfo", "model name").unwrap_or_else(unknown);
+        let memory = field_of("/proc/meminfo", "MemTotal").unwrap_or_else(unknown);
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-        Self(vec![
+        Ok(Self(vec![
             ("date", headers::rfc3339(Timestamp::now())),
             ("processor", format!("{cores} cores, {model}")),
             ("memory", memory),
@@ -23,11 +43,34 @@ impl Machine {
             ("commit", said_by("git", &["describe", "--always", "--dirty"])),
             ("Rust", said_by("rustc", &["--version"])),
             ("Java", said_by("java", &["-version"])),
-            ("Kafka", local_stack::kafka::version().to_owned()),
-            ("Postgres", postgres),
-            ("Redis", said_by("redis-server", &["--version"])),
-        ])
+            (
+                "Kafka",
+                format!("{}, one broker, its disk not synced", local_stack::kafka::version()),
+            ),
+            ("Postgres", format!("{postgres}; {settings}")),
+            ("Redis", format!("{}; nothing on disk", said_by("redis-server", &["--version"]))),
+            (
+                "services",
+                format!(
+                    "release builds, settings as by default except where a row says so; linger of ingest's \
+                     producer {LINGER:?}; {PARTITIONS} partitions of each topic"
+                ),
+            ),
+        ]))
     }
+}
+
+async fn of_postgres(url: &str) -> anyhow::Result<(String, String)> {
+    let (client, _connection) = click_store::connect(&url.into(), "bench").await?;
+    let show = async |name: &str| -> anyhow::Result<String> {
+        let row = client.query_one(&format!("SHOW {name}"), &[]).await;
+        Ok(row.with_context(|| format!("SHOW {name}"))?.try_get(0)?)
+    };
+    let mut settings = Vec::new();
+    for name in POSTGRES_SETTINGS {
+        settings.push(format!("{name} {}", show(name).await?));
+    }
+    Ok((show("server_version").await?, settings.join(", ")))
 }
 
 impl fmt::Display for Machine {

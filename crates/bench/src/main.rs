@@ -10,35 +10,48 @@ mod histogram;
 mod load;
 mod machine;
 mod pairs;
+mod progress;
 mod report;
 mod requests;
 mod rows;
+mod steps;
 mod topic;
 
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use e2e::Pipeline;
 
 use crate::{
     machine::Machine,
-    report::{Row, render},
-    rows::{Effort, analytics, batches, counting, headline, ingest},
+    progress::{Progress, note},
+    report::Report,
+    rows::Effort,
+    steps::Step,
 };
 
 #[derive(Parser)]
-#[command(about = "Measure the pipeline side by side with what it is compared to")]
+#[command(
+    about = "Measure the pipeline side by side with what it is compared to",
+    long_about = "Measure the pipeline side by side with what it is compared to\n\n\
+        Run it with servers of its own: `make bench`, `make bench-quick`, or, once that has built all of \
+        it, `target/release/local-stack exec --durable -- target/release/bench --row 3`. The report goes \
+        to standard output, progress to standard error. A service that ends, or refuses what it should \
+        take, is an error.",
+    after_help = "Nothing else should run on the machine meanwhile, and the services must be those of a \
+        release build."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Hidden>,
-    /// Rows 1, 2, 4, 5, 7 and headlines of 15 s, in some ten minutes
+    /// Rows 1, 2, 4, 5, 7 and a headline of 15 s, each measured for a short time: below five minutes
     #[arg(long)]
     quick: bool,
-    /// Only these rows, such as `--row 1 --row headline`
-    #[arg(long)]
+    /// Only this row; may be repeated. 1 to 11, headline, headline-in-batches, and of how it grows: ads,
+    /// consumers, load, saturation, or growth for all four
+    #[arg(long, value_name = "NAME")]
     row: Vec<String>,
     /// Writes the report to this file too
-    #[arg(long)]
+    #[arg(long, value_name = "FILE")]
     write: Option<PathBuf>,
 }
 
@@ -67,48 +80,22 @@ fn main() -> anyhow::Result<()> {
 #[expect(clippy::print_stdout, reason = "the report is what this program is for")]
 async fn measure(cli: &Cli) -> anyhow::Result<()> {
     let effort = if cli.quick { Effort::QUICK } else { Effort::FULL };
-    let wanted = |row: &str| {
-        let by_name = cli.row.iter().any(|it| it == row);
-        by_name || (cli.row.is_empty() && !(cli.quick && row == "9"))
-    };
-    let mut rows: Vec<Row> = Vec::new();
-    if wanted("1") {
-        rows.push(told(ingest::without_kafka(effort).await?));
-    }
-    if wanted("2") {
-        rows.push(told(ingest::acknowledged(effort).await?));
-    }
-    if wanted("4") || wanted("5") {
-        rows.extend(counting::counting(effort).await?.map(told));
-    }
-    if wanted("7") {
-        rows.push(told(analytics::answers(effort).await?));
-    }
-    if wanted("9") {
-        rows.push(told(batches::batches(effort).await?));
-    }
-    if wanted("headline") {
-        rows.push(told(headline::one_by_one(effort).await?));
-        rows.push(told(headline::in_batches(effort).await?));
+    let steps = Step::wanted(&cli.row, cli.quick)?;
+    let machine = Machine::here().await?;
+    let (mut report, mut progress) = (Report::default(), Progress::of(steps.len()));
+    for step in steps {
+        progress.begins(step.title());
+        let known = report.rows.len();
+        step.measure(effort, &mut report).await?;
+        for row in &report.rows[known..] {
+            note(&format!("row {}: {}; {}: {}", row.number, row.measured, row.against, row.result));
+        }
     }
 
-    let report = render(&Machine::here(postgres_version().await?), &rows);
-    println!("\n{report}");
+    let text = report.render(&machine, progress.took());
+    println!("\n{text}");
     if let Some(file) = &cli.write {
-        std::fs::write(file, report)?;
+        std::fs::write(file, text)?;
     }
     Ok(())
-}
-
-/// Says at once what was found: all of it takes minutes.
-#[expect(clippy::print_stderr, reason = "progress, beside the report")]
-fn told(row: Row) -> Row {
-    eprintln!("row {}: {}; {}: {}", row.number, row.measured, row.against, row.result);
-    row
-}
-
-async fn postgres_version() -> anyhow::Result<String> {
-    let pipeline = Pipeline::new("bench-versions").await;
-    let client = pipeline.pool().get().await?;
-    Ok(client.query_one("SHOW server_version", &[]).await?.try_get(0)?)
 }

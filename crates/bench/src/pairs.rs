@@ -6,10 +6,9 @@ use anyhow::ensure;
 #[derive(Clone, Debug)]
 pub(crate) struct Pairs(Vec<(f64, f64)>);
 
-/// How A compares to B.
+/// How A compares to B, over all pairs.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ratio {
-    /// Of the ratios of all pairs.
+pub(crate) struct Spread {
     pub(crate) median: f64,
     pub(crate) least: f64,
     pub(crate) most: f64,
@@ -39,15 +38,26 @@ impl Pairs {
         Ok(Self(pairs))
     }
 
-    pub(crate) fn ratio(&self) -> Ratio {
-        let ratios = sorted(self.0.iter().map(|(a, b)| a / b));
-        Ratio { median: median(&ratios), least: ratios[0], most: ratios[ratios.len() - 1] }
+    pub(crate) fn ratio(&self) -> Spread {
+        Spread::of(self.0.iter().map(|(a, b)| a / b))
+    }
+
+    /// By how much A is more than B.
+    pub(crate) fn difference(&self) -> Spread {
+        Spread::of(self.0.iter().map(|(a, b)| a - b))
     }
 
     /// The medians of A and of B.
     pub(crate) fn medians(&self) -> (f64, f64) {
         let of = |values: Vec<f64>| median(&values);
         (of(sorted(self.0.iter().map(|it| it.0))), of(sorted(self.0.iter().map(|it| it.1))))
+    }
+}
+
+impl Spread {
+    fn of(values: impl Iterator<Item = f64>) -> Self {
+        let values = sorted(values);
+        Self { median: median(&values), least: values[0], most: values[values.len() - 1] }
     }
 }
 
@@ -74,7 +84,7 @@ mod tests {
     fn the_ratio_is_that_of_each_pair_and_not_of_the_medians() {
         let pairs = Pairs::of(vec![(1.0, 1.0), (8.0, 2.0), (6.0, 3.0)]).expect("sound");
 
-        let Ratio { median, least, most } = pairs.ratio();
+        let Spread { median, least, most } = pairs.ratio();
         assert_eq!(format!("{median} {least} {most}"), "2 1 4");
         assert_eq!(format!("{:?}", pairs.medians()), "(6.0, 2.0)");
     }

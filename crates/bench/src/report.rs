@@ -1,12 +1,27 @@
 //! What was measured, as a table for the terminal and for `docs/BENCHMARKS.md`.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
 use comfy_table::{Table, presets::ASCII_MARKDOWN};
 
-use crate::{machine::Machine, pairs::Pairs};
+use crate::{
+    machine::Machine,
+    pairs::Pairs,
+    progress::short,
+    rows::stage::{Outcome, Way},
+};
 
-/// One row of the report.
+/// All that was measured.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    pub(crate) rows: Vec<Row>,
+    pub(crate) headlines: Vec<Headline>,
+    pub(crate) growth: Vec<Section>,
+    /// What row 4 has found, in events a second.
+    pub(crate) counted_per_second: Option<f64>,
+}
+
+/// One row of the comparisons.
 #[derive(Debug)]
 pub(crate) struct Row {
     /// As in the list of targets.
@@ -15,6 +30,8 @@ pub(crate) struct Row {
     pub(crate) against: String,
     pub(crate) result: String,
     pub(crate) target: Option<Target>,
+    /// Of the target, and of the value.
+    pub(crate) unit: Unit,
     /// What the target is compared with.
     pub(crate) value: f64,
 }
@@ -26,6 +43,34 @@ pub(crate) enum Target {
     AtLeast(f64),
 }
 
+/// What a target is told in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Unit {
+    /// A ratio has none.
+    Ratio,
+    Ms,
+    Mb,
+    EventsPerSecond,
+}
+
+/// The highest rate that was kept up.
+#[derive(Debug)]
+pub(crate) struct Headline {
+    pub(crate) way: Way,
+    pub(crate) lasted: Duration,
+    pub(crate) target: f64,
+    pub(crate) outcome: Outcome,
+}
+
+/// A table of its own.
+#[derive(Debug)]
+pub(crate) struct Section {
+    pub(crate) title: String,
+    pub(crate) text: String,
+    pub(crate) header: Vec<String>,
+    pub(crate) rows: Vec<Vec<String>>,
+}
+
 impl Target {
     fn is_met_by(self, value: f64) -> bool {
         match self {
@@ -34,10 +79,20 @@ impl Target {
         }
     }
 
-    fn words(self) -> String {
+    fn verdict(self, value: f64) -> &'static str {
+        if self.is_met_by(value) { "met" } else { "**missed**" }
+    }
+
+    fn words(self, unit: Unit) -> String {
+        let unit = match unit {
+            Unit::Ratio => "",
+            Unit::Ms => " ms",
+            Unit::Mb => " MB",
+            Unit::EventsPerSecond => " events/s",
+        };
         match self {
-            Self::AtMost(limit) => format!("≤ {}", number(limit)),
-            Self::AtLeast(limit) => format!("≥ {}", number(limit)),
+            Self::AtMost(limit) => format!("≤ {}{unit}", number(limit)),
+            Self::AtLeast(limit) => format!("≥ {}{unit}", number(limit)),
         }
     }
 }
@@ -59,26 +114,96 @@ impl Row {
             against: format!("{against}: {} {unit}", number(b)),
             result: format!("{:.2} ({:.2} to {:.2})", ratio.median, ratio.least, ratio.most),
             target: Some(target),
+            unit: Unit::Ratio,
             value: ratio.median,
         }
     }
+
+    fn cells(&self) -> Vec<String> {
+        let (target, met) = self.target.map_or((String::new(), ""), |target| {
+            (target.words(self.unit), target.verdict(self.value))
+        });
+        let Self { number, measured, against, result, .. } = self;
+        let met = met.to_owned();
+        vec![(*number).to_owned(), measured.clone(), against.clone(), result.clone(), target, met]
+    }
 }
 
-/// The whole report in Markdown, which is readable in a terminal too.
-pub(crate) fn render(machine: &Machine, rows: &[Row]) -> String {
+impl Headline {
+    fn cells(&self) -> Vec<String> {
+        let way = match self.way {
+            Way::OneByOne => "clicks posted one by one",
+            Way::InBatches => "clicks in batches of 100",
+        };
+        let Self { target, lasted, outcome, .. } = self;
+        let target = Target::AtLeast(*target);
+        vec![
+            way.to_owned(),
+            format!("{} for {} s", number(outcome.accepted_per_second), lasted.as_secs()),
+            target.words(Unit::EventsPerSecond),
+            target.verdict(outcome.accepted_per_second).to_owned(),
+            format!("{}, {}", number(outcome.answers.ms(0.5)), number(outcome.answers.ms(0.99))),
+            outcome.visible_in(),
+        ]
+    }
+
+    /// Where the machine goes, for each event.
+    fn parts(&self) -> Vec<String> {
+        let parts = &self.outcome.us_by_part;
+        let all = parts.iter().map(|(_, us)| us).sum();
+        let cells = parts.iter().map(|(_, us)| number(*us)).chain([number(all)]);
+        let way = if self.way == Way::OneByOne { "one by one" } else { "in batches" };
+        [way.to_owned()].into_iter().chain(cells).collect()
+    }
+}
+
+impl Report {
+    /// The whole report in Markdown, which is readable in a terminal too.
+    pub(crate) fn render(&self, machine: &Machine, took: Duration) -> String {
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        writeln!(text, "{}\n\n{machine}", INTRODUCTION.replace("{took}", &short(took))).ok();
+        if !self.rows.is_empty() {
+            let header = ["#", "measured", "against", "result (least to most)", "target", ""];
+            let rows = self.rows.iter().map(Row::cells);
+            writeln!(text, "\n## Side by side\n\n{}", table(header, rows)).ok();
+        }
+        if let Some(first) = self.headlines.first() {
+            let header =
+                ["", "events/s", "target", "", "acknowledged, ms (p50, p99)", "visible (p50, p99)"];
+            let rows = table(header, self.headlines.iter().map(Headline::cells));
+            let parts = first.outcome.us_by_part.iter().map(|(part, _)| *part);
+            let header: Vec<&str> =
+                ["µs of processor"].into_iter().chain(parts).chain(["all"]).collect();
+            let parts = table(header, self.headlines.iter().map(Headline::parts));
+            writeln!(text, "\n## Headline\n\n{HEADLINE}\n\n{rows}\n\n{PARTS}\n\n{parts}").ok();
+        }
+        for Section { title, text: words, header, rows } in &self.growth {
+            let table = table(header, rows.iter().cloned());
+            writeln!(text, "\n## {title}\n\n{words}\n\n{table}").ok();
+        }
+        text
+    }
+}
+
+const INTRODUCTION: &str = "# Benchmarks
+
+Written by `make bench` in {took} (minutes and seconds): do not edit. What the numbers mean, what is missed and why: [PERFORMANCE.md](PERFORMANCE.md).";
+
+const HEADLINE: &str = "Kafka, Postgres (synced to disk), Redis, the three services and what asks, all on this machine: the highest rate at \
+which 99 % of the rate were answered, all with 200, and 99 of 100 events were visible in Redis within a second of their arrival. Every \
+accepted click was found once: on Kafka, in the rows, the totals, Redis, and the answer of the API, which somebody asked each second meanwhile.";
+
+const PARTS: &str = "Where the machine goes, for each event:";
+
+fn table<H: Into<comfy_table::Row>>(header: H, rows: impl Iterator<Item = Vec<String>>) -> Table {
     let mut table = Table::new();
     table.load_style(ASCII_MARKDOWN);
-    table.set_header(["#", "measured", "against", "ratio (least to most)", "target", ""]);
+    table.set_header(header);
     for row in rows {
-        let (target, met) = row.target.map_or((String::new(), ""), |target| {
-            (target.words(), if target.is_met_by(row.value) { "met" } else { "**missed**" })
-        });
-        table.add_row([row.number, &row.measured, &row.against, &row.result, &target, met]);
+        table.add_row(row);
     }
-    let mut text = String::new();
-    // Writing to a string cannot fail.
-    writeln!(text, "{machine}\n\n{table}").ok();
-    text
+    table
 }
 
 /// A count as a floating-point number. Counts here are far below 2^53, above which it is inexact.

@@ -146,7 +146,8 @@ const VIEW: &str = "
     SELECT NULL, NULL, NULL, NULL, NULL, ad_id, 0, 0
     FROM ads";
 
-const SNAPSHOT: &str = "
+/// The same with the totals of each ad: what [`snapshot`] asks.
+pub const SNAPSHOT: &str = "
     SELECT epoch, NULL::text, NULL::int, NULL::text, NULL::bigint, NULL::bigint, NULL::bigint,
            NULL::bigint
     FROM projection_epoch

@@ -6,7 +6,7 @@ use click_store::{Pool, StoreError, totals};
 use proto_schemas::Kind;
 
 use crate::{
-    counts::Counts,
+    counts::{AdCounts, Counts},
     pipeline::Pipeline,
     service::Service,
     topic,
@@ -90,10 +90,14 @@ impl Pipeline {
         Ok(self.pool.get().await?.batch_execute(sql).await?)
     }
 
-    /// Counts the rows of Postgres themselves.
+    /// Counts the rows of Postgres themselves, of each registered ad.
     pub async fn rows(&self) -> Counts {
         let client = self.pool.get().await.expect("a connection");
-        let mut counts = Counts::zero();
+        let mut counts = Counts::default();
+        for ad in client.query("SELECT ad_id FROM ads", &[]).await.expect("a list") {
+            let ad: i64 = ad.get(0);
+            counts.0.insert(ad.unsigned_abs(), AdCounts::default());
+        }
         for (kind, table) in [(Kind::Click, "clicks"), (Kind::Impression, "impressions")] {
             let sql = format!("SELECT ad_id, count(*) FROM {table} GROUP BY ad_id");
             for row in client.query(&sql, &[]).await.expect("counted") {

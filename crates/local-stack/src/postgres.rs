@@ -96,6 +96,19 @@ impl Recipe for PostgresRecipe {
     }
 }
 
+/// A program that comes with the server, such as `pgbench`.
+///
+/// # Errors
+///
+/// Where no server is installed, or one without this program.
+pub fn program(name: &str) -> Result<PathBuf, StartError> {
+    let program = binaries()?.join(name);
+    if program.exists() {
+        return Ok(program);
+    }
+    Err(StartError::NotInstalled { what: name.to_owned(), or_else: "or install what has it" })
+}
+
 /// Runs statements on a connection of their own; each statement is a transaction of its own.
 pub(crate) async fn execute(url: &str, statements: &[&str]) -> Result<(), StoreError> {
     let (client, _connection) = click_store::connect(&url.into(), "local-stack").await?;

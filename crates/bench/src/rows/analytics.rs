@@ -4,10 +4,10 @@ use std::{io::Write as _, net::SocketAddr, time::Duration};
 
 use anyhow::Context as _;
 use click_store::ads::{self, Ad};
-use e2e::{Pipeline, Program, until};
+use e2e::{Pipeline, Program, Service, until};
 use proto_schemas::AdId;
 
-use super::{BareRoute, Effort, ingest::new_seed};
+use super::{BareRoute, Effort, ad, ingest::new_seed};
 use crate::{
     clicks::Clicks,
     cpu,
@@ -23,17 +23,23 @@ const CLICKS: usize = 20_000;
 const CONNECTIONS: u32 = 32;
 const WARM_UP: Duration = Duration::from_millis(500);
 
-/// Row 7.
-pub(crate) async fn answers(effort: Effort) -> anyhow::Result<Row> {
+/// A pipeline with clicks of so many ads that are counted and shown, and the consumer that counted them.
+pub(super) async fn counted() -> anyhow::Result<(Pipeline, Service)> {
     let pipeline = Pipeline::new("bench-analytics").await;
     let ads: Vec<Ad> = (1..=ADS).filter_map(AdId::new).map(ad).collect();
     ads::add(pipeline.pool(), &ads).await?;
     let mut clicks = Clicks::new(ADS, new_seed());
     let events = (0..CLICKS).map(|_| clicks.event()).collect::<anyhow::Result<Vec<_>>>()?;
     topic::fill(pipeline.scope(), &events).await?;
-    let _consumer = pipeline.start(Program::Consumer, &[]).await;
-    let analytics = pipeline.start(Program::Analytics, &[]).await;
+    let consumer = pipeline.start(Program::Consumer, &[]).await;
     pipeline.until_counted(i64::try_from(CLICKS)?).await;
+    Ok((pipeline, consumer))
+}
+
+/// Row 7.
+pub(crate) async fn answers(effort: Effort) -> anyhow::Result<Row> {
+    let (pipeline, _consumer) = counted().await?;
+    let analytics = pipeline.start(Program::Analytics, &[]).await;
     let url = analytics.url("/ads/analytics");
     until("the analytics answer from Redis", async || {
         pipeline.http.get(&url).await.header("x-data-source") == "redis"
@@ -53,17 +59,6 @@ pub(crate) async fn answers(effort: Effort) -> anyhow::Result<Row> {
     .await?;
     let names = ("GET /ads/analytics, 1,000 ads", "a bare axum route that returns the same bytes");
     Ok(Row::of_pairs("7", names, "µs of processor for each answer", &pairs, Target::AtMost(1.3)))
-}
-
-fn ad(id: AdId) -> Ad {
-    Ad {
-        id,
-        title: None,
-        image_url: "https://cdn.example/ad.png".to_owned(),
-        target_url: "https://advertiser.example/".to_owned(),
-        media: None,
-        active: true,
-    }
 }
 
 async fn for_each_answer(effort: Effort, to: SocketAddr, pid: u32) -> anyhow::Result<f64> {

@@ -1,10 +1,12 @@
 //! Row 9: events posted in batches, against single POSTs.
 
+use std::sync::{Arc, atomic::AtomicU64};
+
 use e2e::{Pipeline, Program};
 
 use super::{BEHIND_A_PROXY, Effort, ingest};
 use crate::{
-    load::{self, Pace, Plan},
+    load::{self, Answers, Pace, Plan},
     pairs::Pairs,
     report::{Row, Target},
     requests::Batches,
@@ -15,7 +17,7 @@ pub(super) const EVENTS: u32 = 100;
 
 /// Enough to keep ingest busy although each waits for an acknowledgement.
 const CONNECTIONS: u32 = 256;
-const CONNECTIONS_OF_BATCHES: u32 = 32;
+pub(super) const CONNECTIONS_OF_BATCHES: u32 = 32;
 
 /// Each batch comes from one viewer, and is to be accepted whole.
 pub(super) const NO_LIMIT: [(&str, &str); 1] = [("TRUSTED_SENDERS", "127.0.0.1")];
@@ -46,6 +48,16 @@ pub(crate) async fn batches(effort: Effort) -> anyhow::Result<Row> {
 }
 
 /// Posts batches of 100 clicks.
-pub(crate) async fn post(plan: Plan) -> anyhow::Result<load::Answers> {
-    load::run(plan, |_| Batches::new(ingest::ADS, ingest::new_seed(), EVENTS as usize)).await
+pub(crate) async fn post(plan: Plan) -> anyhow::Result<Answers> {
+    post_to(plan, ingest::ADS, Arc::default()).await
+}
+
+/// The same for ads 1 to `ads`, and adds to `accepted` whenever a batch is.
+pub(crate) async fn post_to(
+    plan: Plan,
+    ads: u64,
+    accepted: Arc<AtomicU64>,
+) -> anyhow::Result<Answers> {
+    let batches = move |_| Batches::new(ads, ingest::new_seed(), EVENTS as usize);
+    load::run_and_tell(plan, batches, accepted).await
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use click_store::{
     Pool, TopicPartition,
     counting::{Begun, CountingTransaction, Fence, LedgerEntry, Located},
@@ -31,41 +31,62 @@ const BATCH: usize = 5000;
 /// Longer than it takes on any machine on which it can be measured.
 const LIMIT: Duration = Duration::from_mins(5);
 
+/// Rows 4 and 5, and the rate of row 4's consumer.
+pub(crate) struct Counted {
+    pub(crate) rows: [Row; 2],
+    pub(crate) per_second: f64,
+}
+
 /// Rows 4 and 5, measured together: both need the rate of the counting transaction.
-pub(crate) async fn counting(effort: Effort) -> anyhow::Result<[Row; 2]> {
+pub(crate) async fn counting(effort: Effort) -> anyhow::Result<Counted> {
     let (mut consumers, mut copies) = (Vec::new(), Vec::new());
     for _ in 0..effort.pairs {
         let events = new_events(effort.events)?;
         let counted = transactions(&events).await?;
         copies.push((counted, copy(&events).await?));
-        consumers.push((consumer(&events).await?, counted));
+        let pipeline = Pipeline::new("bench-consumer").await;
+        consumers.push((consumed(&pipeline, &events).await?, counted));
     }
     let of_consumer = ("consumer, from Kafka to COMMIT", "only the counting transaction");
     let of_copy = ("the counting transaction", "binary COPY into a table without a key");
     let (consumers, copies) = (Pairs::of(consumers)?, Pairs::of(copies)?);
-    Ok([
+    let rows = [
         Row::of_pairs("4", of_consumer, "events/s", &consumers, Target::AtLeast(0.85)),
         Row::of_pairs("5", of_copy, "rows/s", &copies, Target::AtLeast(0.33)),
-    ])
+    ];
+    Ok(Counted { rows, per_second: consumers.medians().0 })
 }
 
-fn new_events(count: usize) -> anyhow::Result<Vec<AdEvent>> {
+/// So many clicks that nobody has seen yet.
+pub(super) fn new_events(count: usize) -> anyhow::Result<Vec<AdEvent>> {
     let mut clicks = Clicks::new(ADS, new_seed());
     (0..count).map(|_| clicks.event()).collect()
 }
 
-/// Events a second that the consumer counts from a topic where they lie. Measured between a tenth
-/// and the last of them, so that its start does not count.
-async fn consumer(events: &[AdEvent]) -> anyhow::Result<f64> {
-    let pipeline = Pipeline::new("bench-consumer").await;
+/// Events a second that a consumer counts in a new pipeline.
+pub(crate) async fn consumer(effort: Effort) -> anyhow::Result<f64> {
+    consumed(&Pipeline::new("bench-consumer").await, &new_events(effort.events)?).await
+}
+
+/// Events a second that a consumer counts from a topic where they lie. Measured between a tenth and
+/// the last of them, so that its start does not count.
+pub(super) async fn consumed(pipeline: &Pipeline, events: &[AdEvent]) -> anyhow::Result<f64> {
+    let before = pipeline.counted().await;
     topic::fill(pipeline.scope(), events).await?;
     let all = i64::try_from(events.len())?;
+    let (tenth, last) = (before + all / 10, before + all);
 
-    let _consumer = pipeline.spawn(Program::Consumer, &[]);
-    until_within(LIMIT, "a tenth is counted", async || pipeline.counted().await >= all / 10).await;
+    let mut consumer = pipeline.spawn(Program::Consumer, &[]);
+    until_within(LIMIT, "a tenth is counted", async || pipeline.counted().await >= tenth).await;
     let (begun, at_first) = (Instant::now(), pipeline.counted().await);
-    until_within(LIMIT, "all is counted", async || pipeline.counted().await >= all).await;
-    Ok(float((all - at_first).unsigned_abs()) / begun.elapsed().as_secs_f64())
+    until_within(LIMIT, "all is counted", async || pipeline.counted().await >= last).await;
+    let took = begun.elapsed();
+
+    // It leaves its group, so that the next one need not wait for its session to end.
+    consumer.terminate();
+    let code = consumer.exit_code().await;
+    ensure!(code == 0, "the consumer ended with {code}");
+    Ok(float((last - at_first).unsigned_abs()) / took.as_secs_f64())
 }
 
 /// Events a second of the counting transaction alone, in batches such as the consumer makes.

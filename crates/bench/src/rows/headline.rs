@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
-use anyhow::ensure;
-use e2e::{Pipeline, Program, Services};
+use anyhow::{Context as _, bail};
 
-use super::{BEHIND_A_PROXY, Effort, batches, ingest};
+use super::{
+    Effort,
+    search::Bracket,
+    stage::{Outcome, Setting, Stage, Way},
+};
 use crate::{
-    histogram::Buckets,
-    load::{Answers, Pace, Plan},
-    report::{Row, Target, float, number},
+    load::Pace,
+    progress::note,
+    report::{Headline, number},
 };
 
 /// What is aimed at on two cores.
@@ -19,129 +22,75 @@ const BATCHED_PER_SECOND: f64 = 60_000.0;
 /// An event is to be visible in Redis within this, 99 times of 100.
 const FRESH_WITHIN: Duration = Duration::from_secs(1);
 
+/// Of the rate that is asked for, this much must be answered with success, in time.
+const KEPT_UP: f64 = 0.99;
+
+/// How long a probe may take to be counted after its end: in a few seconds a lag that grows does not
+/// get to a second yet.
+const DRAINED_WITHIN: Duration = Duration::from_millis(600);
+
 /// How long it is pushed as hard as it goes, to find where to begin.
-const PUSH: Duration = Duration::from_secs(5);
+const PUSH: Duration = Duration::from_secs(3);
 
-/// Of what came through when it was pushed: the consumer needs its share too.
-const FIRST_TRY: f64 = 0.95;
+/// Every request waits for the one before it on its connection, so an open load may reach some more.
+const ABOVE_THE_PUSH: f64 = 1.1;
 
-/// Of the rate that was too much.
-const NEXT_TRY: f64 = 0.85;
-const TRIES: u32 = 14;
+/// Of the rate that was not kept up for as long as it takes.
+const NEXT: f64 = 0.96;
+const TRIES: u32 = 8;
 
-/// How events are posted.
-#[derive(Clone, Copy, Debug)]
-enum Way {
-    OneByOne,
-    InBatches,
-}
-
-/// The headline.
-pub(crate) async fn one_by_one(effort: Effort) -> anyhow::Result<Row> {
-    of(Way::OneByOne, effort).await
-}
-
-/// The same with clicks in batches.
-pub(crate) async fn in_batches(effort: Effort) -> anyhow::Result<Row> {
-    of(Way::InBatches, effort).await
-}
-
-/// Finds the highest rate at which nothing is lost and everything is fresh.
-async fn of(way: Way, effort: Effort) -> anyhow::Result<Row> {
-    let pushed = run(way, Pace::Closed, PUSH).await?;
-    let mut rate = pushed.accepted_per_second * FIRST_TRY;
+/// The headline of one way to post.
+pub(crate) async fn of(way: Way, effort: Effort) -> anyhow::Result<Headline> {
+    let setting = Setting::usual(way);
+    let mut stage = Stage::set(setting).await?;
+    let mut rate = search(&mut stage, effort).await?;
+    stage.finish().await?;
     for _ in 0..TRIES {
-        let pace = Pace::Open { per_second: rate / way.events_of_a_request() };
-        let run = run(way, pace, effort.headline).await?;
-        let keeps_up = run.accepted_per_second >= rate * 0.99;
-        if keeps_up && run.fresh_within.is_some_and(|it| it <= FRESH_WITHIN) {
-            return Ok(way.row(&run, effort));
+        note(&format!("{} events/s for {:?}", number(rate), effort.headline));
+        let mut stage = Stage::set(setting).await?;
+        let outcome = stage.load(way.pace(rate), effort.headline).await?;
+        stage.finish().await?;
+        if keeps_up(&outcome, rate) {
+            let target = match way {
+                Way::OneByOne => CLICKS_PER_SECOND,
+                Way::InBatches => BATCHED_PER_SECOND,
+            };
+            return Ok(Headline { way, lasted: effort.headline, target, outcome });
         }
-        rate *= NEXT_TRY;
+        note(&format!("was not kept up: {}", told(&outcome)));
+        rate *= NEXT;
     }
-    anyhow::bail!("no rate down to {} events/s was kept up", number(rate))
+    bail!("{} events/s were not kept up for {:?}", number(rate / NEXT), effort.headline)
 }
 
-impl Way {
-    fn events_of_a_request(self) -> f64 {
-        match self {
-            Self::OneByOne => 1.0,
-            Self::InBatches => f64::from(batches::EVENTS),
-        }
+/// The highest rate that is kept up for a few seconds, within a twentieth.
+pub(crate) async fn search(stage: &mut Stage, effort: Effort) -> anyhow::Result<f64> {
+    let way = stage.way();
+    let pushed = stage.load(Pace::Closed, PUSH).await?;
+    note(&format!("pushed: {}", told(&pushed)));
+    let mut bracket = Bracket::below(pushed.accepted_per_second * ABOVE_THE_PUSH);
+    while let Some(rate) = bracket.next() {
+        let outcome = stage.load(way.pace(rate), effort.probe).await?;
+        let kept_up = keeps_up(&outcome, rate) && outcome.drained <= DRAINED_WITHIN;
+        let verdict = if kept_up { "kept up" } else { "too much" };
+        note(&format!("{} events/s: {verdict}: {}", number(rate), told(&outcome)));
+        bracket.tell(rate, kept_up);
     }
-
-    fn settings(self) -> &'static [(&'static str, &'static str)] {
-        match self {
-            Self::OneByOne => &BEHIND_A_PROXY,
-            Self::InBatches => &batches::NO_LIMIT,
-        }
-    }
-
-    async fn post(self, plan: Plan) -> anyhow::Result<Answers> {
-        match self {
-            Self::OneByOne => ingest::post(Plan { connections: 512, ..plan }).await,
-            Self::InBatches => batches::post(Plan { connections: 32, ..plan }).await,
-        }
-    }
-
-    fn row(self, run: &Run, effort: Effort) -> Row {
-        let (name, target) = match self {
-            Self::OneByOne => ("clicks posted one by one", CLICKS_PER_SECOND),
-            Self::InBatches => ("clicks in batches of 100", BATCHED_PER_SECOND),
-        };
-        let seconds = effort.headline.as_secs();
-        Row {
-            number: "headline",
-            measured: format!("{name}, all of it on this machine, for {seconds} s, nothing lost"),
-            against: format!(
-                "visible within {:?} (p99); acknowledged within {} ms (p50), {} ms (p99)",
-                run.fresh_within.unwrap_or_default(),
-                number(run.acknowledged_ms.0),
-                number(run.acknowledged_ms.1),
-            ),
-            result: format!("{} events/s", number(run.accepted_per_second)),
-            target: Some(Target::AtLeast(target)),
-            value: run.accepted_per_second,
-        }
-    }
+    bracket.kept().context("no rate was kept up")
 }
 
-/// What came of a load.
-struct Run {
-    accepted_per_second: f64,
-    /// The 50th and the 99th of 100.
-    acknowledged_ms: (f64, f64),
-    /// In which the 99th of 100 was visible; `None` where it took longer than can be told.
-    fresh_within: Option<Duration>,
+fn keeps_up(outcome: &Outcome, rate: f64) -> bool {
+    let all = outcome.answers.accepted() == outcome.answers.all();
+    let fresh = outcome.visible.1.is_some_and(|it| it <= FRESH_WITHIN);
+    all && fresh && outcome.accepted_per_second >= rate * KEPT_UP
 }
 
-/// Runs everything under a load, and checks that what was accepted is there, once.
-async fn run(way: Way, pace: Pace, lasts: Duration) -> anyhow::Result<Run> {
-    let pipeline = Pipeline::new("bench-headline").await;
-    let services = Services {
-        ingest: pipeline.start(Program::Ingest, way.settings()).await,
-        consumer: pipeline.start(Program::Consumer, &[]).await,
-        analytics: pipeline.start(Program::Analytics, &[]).await,
-    };
-    // Connections are the way's own.
-    let plan = Plan { to: services.ingest.address(), connections: 0, pace, lasts };
-    let answers = way.post(plan).await?;
-    let accepted = float(answers.accepted()) * way.events_of_a_request();
-    ensure!(answers.accepted() == answers.all(), "refused: {:?}", answers.statuses);
-
-    // Kafka's end, the rows, the totals and Redis say the same; and that is what was accepted.
-    let counts = pipeline.settle().await;
-    let stored = float(counts.total(proto_schemas::Kind::Click));
-    ensure!((stored - accepted).abs() < 0.5, "{accepted} were accepted, {stored} are stored");
-
-    let visible = Buckets::read(&services.consumer.metrics().await, VISIBLE);
-    let ms = |quantile| float(answers.times.value_at_quantile(quantile)) / 1000.0;
-    Ok(Run {
-        accepted_per_second: accepted / answers.took.as_secs_f64(),
-        acknowledged_ms: (ms(0.5), ms(0.99)),
-        fresh_within: visible.quantile(0.99),
-    })
+fn told(outcome: &Outcome) -> String {
+    format!(
+        "{} events/s accepted, acknowledged in {} ms (p99), visible in {:?} (p99), counted {} ms after the end",
+        number(outcome.accepted_per_second),
+        number(outcome.answers.ms(0.99)),
+        outcome.visible.1,
+        outcome.drained.as_millis(),
+    )
 }
-
-/// From `received_at` until Redis shows it.
-const VISIBLE: &str = "consumer_visible_delay_seconds";

@@ -2,7 +2,10 @@
 
 use std::{
     net::SocketAddr,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -12,7 +15,7 @@ use proto_schemas::Kind;
 use super::{BEHIND_A_PROXY, BareRoute, Effort};
 use crate::{
     cpu,
-    load::{self, Pace, Plan},
+    load::{self, Answers, Pace, Plan},
     pairs::Pairs,
     report::{Row, Target, float},
     requests::SingleClicks,
@@ -25,7 +28,7 @@ pub(crate) const ADS: u64 = 34;
 const CONNECTIONS: u32 = 64;
 
 /// Enough for it although each request waits for an acknowledgement.
-const WAITING_CONNECTIONS: u32 = 256;
+pub(super) const WAITING_CONNECTIONS: u32 = 256;
 
 const WARM_UP: Duration = Duration::from_millis(500);
 
@@ -83,8 +86,17 @@ async fn for_each_post(
 }
 
 /// Posts clicks one by one, none of which was posted before.
-pub(crate) async fn post(plan: Plan) -> anyhow::Result<load::Answers> {
-    load::run(plan, |_| SingleClicks::new(ADS, new_seed())).await
+pub(crate) async fn post(plan: Plan) -> anyhow::Result<Answers> {
+    post_to(plan, ADS, Arc::default()).await
+}
+
+/// The same for ads 1 to `ads`, and adds to `accepted` whenever one is.
+pub(crate) async fn post_to(
+    plan: Plan,
+    ads: u64,
+    accepted: Arc<AtomicU64>,
+) -> anyhow::Result<Answers> {
+    load::run_and_tell(plan, move |_| SingleClicks::new(ads, new_seed()), accepted).await
 }
 
 /// A seed that nobody else in this process has.

@@ -2,9 +2,19 @@
 
 pub(crate) mod analytics;
 pub(crate) mod batches;
+pub(crate) mod big_table;
 pub(crate) mod counting;
+pub(crate) mod growth;
 pub(crate) mod headline;
 pub(crate) mod ingest;
+pub(crate) mod killed;
+pub(crate) mod latency;
+pub(crate) mod memory;
+pub(crate) mod saturation;
+mod search;
+pub(crate) mod stage;
+pub(crate) mod starts;
+pub(crate) mod without_redis;
 
 use std::{
     net::SocketAddr,
@@ -13,8 +23,10 @@ use std::{
 };
 
 use anyhow::Context as _;
+use click_store::Ad;
 use e2e::{free_address, until};
 use local_stack::children;
+use proto_schemas::AdId;
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
@@ -25,23 +37,27 @@ pub(crate) struct Effort {
     pub(crate) load: Duration,
     /// Events that are counted, copied or read at once.
     pub(crate) events: usize,
-    /// How long everything runs together.
+    /// How long a rate is tried while the highest is looked for.
+    pub(crate) probe: Duration,
+    /// How long the highest rate is to be kept up.
     pub(crate) headline: Duration,
 }
 
 impl Effort {
     pub(crate) const FULL: Self = Self {
         pairs: 5,
-        load: Duration::from_secs(8),
+        load: Duration::from_secs(6),
         events: 500_000,
+        probe: Duration::from_secs(4),
         headline: Duration::from_mins(1),
     };
 
-    /// Some ten minutes for everything that a change is compared by.
+    /// A few minutes for everything that a change is compared by.
     pub(crate) const QUICK: Self = Self {
         pairs: 5,
-        load: Duration::from_secs(2),
+        load: Duration::from_millis(1500),
         events: 150_000,
+        probe: Duration::from_secs(4),
         headline: Duration::from_secs(15),
     };
 }
@@ -52,6 +68,18 @@ impl Effort {
 /// that they wait behind others is measured elsewhere (`crates/e2e/tests/flood`).
 pub(crate) const BEHIND_A_PROXY: [(&str, &str); 3] =
     [("TRUSTED_PROXIES", "127.0.0.1"), ("TRUSTED_SENDERS", ""), ("INGEST_OVERLOAD_DELAY", "0s")];
+
+/// An ad as an operator registers it.
+pub(crate) fn ad(id: AdId) -> Ad {
+    Ad {
+        id,
+        title: None,
+        image_url: "https://cdn.example/ad.png".to_owned(),
+        target_url: "https://advertiser.example/".to_owned(),
+        media: None,
+        active: true,
+    }
+}
 
 /// A bare route in a process of its own; killed when it is dropped.
 pub(crate) struct BareRoute {
