@@ -39,10 +39,10 @@ chaos: ## Break everything at random under load, then check that nothing is lost
 	@cargo build -p e2e --example chaos
 	@exec "$(TARGET_DIR)/debug/examples/chaos" $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
 
-bench: ## Measure everything side by side and write docs/BENCHMARKS.md (half an hour)
+bench: ## Measure everything side by side and write docs/BENCHMARKS.md (some 40 minutes)
 	@$(call measure,--write docs/BENCHMARKS.md)
 
-bench-quick: ## Measure what a change is compared by, in some ten minutes
+bench-quick: ## Measure what a change is compared by (below 5 minutes)
 	@$(call measure,--quick)
 
 define measure

@@ -19,6 +19,7 @@ mod topic;
 
 use std::path::PathBuf;
 
+use anyhow::ensure;
 use clap::{Parser, Subcommand};
 
 use crate::{
@@ -36,7 +37,7 @@ use crate::{
         Run it with servers of its own: `make bench`, `make bench-quick`, or, once that has built all of \
         it, `target/release/local-stack exec --durable -- target/release/bench --row 3`. The report goes \
         to standard output, progress to standard error. A service that ends, or refuses what it should \
-        take, is an error.",
+        take, is an error: the other rows are measured all the same, and no file is written.",
     after_help = "Nothing else should run on the machine meanwhile, and the services must be those of a \
         release build."
 )]
@@ -83,10 +84,15 @@ async fn measure(cli: &Cli) -> anyhow::Result<()> {
     let steps = Step::wanted(&cli.row, cli.quick)?;
     let machine = Machine::here().await?;
     let (mut report, mut progress) = (Report::default(), Progress::of(steps.len()));
+    let mut failed = Vec::new();
     for step in steps {
         progress.begins(step.title());
         let known = report.rows.len();
-        step.measure(effort, &mut report).await?;
+        // What was measured before, and what comes after, took long: it is told all the same.
+        if let Err(error) = step.measure(effort, &mut report).await {
+            note(&format!("failed: {error:#}"));
+            failed.push(step.title());
+        }
         for row in &report.rows[known..] {
             note(&format!("row {}: {}; {}: {}", row.number, row.measured, row.against, row.result));
         }
@@ -94,6 +100,7 @@ async fn measure(cli: &Cli) -> anyhow::Result<()> {
 
     let text = report.render(&machine, progress.took());
     println!("\n{text}");
+    ensure!(failed.is_empty(), "failed, and not in the report: {}", failed.join("; "));
     if let Some(file) = &cli.write {
         std::fs::write(file, text)?;
     }

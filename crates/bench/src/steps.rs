@@ -70,8 +70,9 @@ impl Step {
             ([], true) => QUICK.into(),
             ([], false) => ALL.into(),
             (names, _) => {
-                let named = |it: &Self| it.called().iter().any(|it| names.iter().any(|n| n == it));
-                ALL.into_iter().filter(named).collect()
+                let is_meant =
+                    |it: &Self| it.called().iter().any(|it| names.iter().any(|n| n == it));
+                ALL.into_iter().filter(is_meant).collect()
             }
         })
     }

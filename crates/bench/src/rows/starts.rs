@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use click_store::{Redis, RedisLimits};
 use e2e::{Pipeline, Program};
 use proto_schemas::Kind;
 use rdkafka::{
@@ -11,7 +10,11 @@ use rdkafka::{
     consumer::{BaseConsumer, Consumer as _},
     producer::{BaseProducer, Producer as _},
 };
-use tokio::time::sleep;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::sleep,
+};
 
 use super::Effort;
 use crate::{
@@ -141,10 +144,13 @@ async fn postgres(pipeline: &Pipeline) -> anyhow::Result<()> {
 }
 
 async fn redis(pipeline: &Pipeline) -> anyhow::Result<()> {
-    let scope = pipeline.scope();
-    let url = scope.stack.redis_url.clone().into();
-    let limits = RedisLimits { command: LIMIT };
-    Redis::connect(&url, None, &scope.redis_prefix, limits)?.ping().await?;
+    let url = &pipeline.scope().stack.redis_url;
+    let address = url.strip_prefix("redis://").context("the address of Redis")?;
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(b"PING\r\n").await?;
+    let mut answer = [0; 7];
+    stream.read_exact(&mut answer).await?;
+    ensure!(answer == *b"+PONG\r\n", "Redis answered {answer:?}");
     Ok(())
 }
 
