@@ -63,6 +63,17 @@ enum Hidden {
     Bare(bare::Bare),
 }
 
+impl Cli {
+    /// What the report says that it was written by.
+    fn called(&self) -> &'static str {
+        match (self.quick, self.row.is_empty()) {
+            (false, true) => "make bench",
+            (true, true) => "make bench-quick",
+            (_, false) => "bench --row …",
+        }
+    }
+}
+
 fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
     match cli.command {
@@ -98,7 +109,7 @@ async fn measure(cli: &Cli) -> anyhow::Result<()> {
         }
     }
 
-    let text = report.render(&machine, progress.took());
+    let text = report.render(&machine, cli.called(), progress.took());
     println!("\n{text}");
     ensure!(failed.is_empty(), "failed, and not in the report: {}", failed.join("; "));
     if let Some(file) = &cli.write {

@@ -159,10 +159,15 @@ impl Headline {
 
 impl Report {
     /// The whole report in Markdown, which is readable in a terminal too.
-    pub(crate) fn render(&self, machine: &Machine, took: Duration) -> String {
+    pub(crate) fn render(&self, machine: &Machine, command: &str, took: Duration) -> String {
+        let took = short(took);
         let mut text = String::new();
         // Writing to a string cannot fail.
-        writeln!(text, "{}\n\n{machine}", INTRODUCTION.replace("{took}", &short(took))).ok();
+        writeln!(
+            text,
+            "# Benchmarks\n\nWritten by `{command}` in {took} (minutes and seconds): do not edit. {MEANING}\n\n{machine}"
+        )
+        .ok();
         if !self.rows.is_empty() {
             let header = ["#", "measured", "against", "result (least to most)", "target", ""];
             let rows = self.rows.iter().map(Row::cells);
@@ -186,9 +191,8 @@ impl Report {
     }
 }
 
-const INTRODUCTION: &str = "# Benchmarks
-
-Written by `make bench` in {took} (minutes and seconds): do not edit. What the numbers mean, what is missed and why: [PERFORMANCE.md](PERFORMANCE.md).";
+const MEANING: &str =
+    "What the numbers mean, what is missed and why: [PERFORMANCE.md](PERFORMANCE.md).";
 
 const HEADLINE: &str = "Kafka, Postgres (synced to disk), Redis, the three services and what asks, all on this machine: the highest rate at \
 which 99 % of the rate were answered, all with 200, and 99 of 100 events were visible in Redis within a second of their arrival. Every \

@@ -6,6 +6,9 @@ const CLOSE: f64 = 1.05;
 /// Of the lowest that was too much, as long as nothing was kept up.
 const FIRST: f64 = 0.75;
 
+/// By how much the bound is raised that was only supposed, and is kept up.
+const RAISED: f64 = 1.2;
+
 /// Below this share of what it began with there is nothing to be found.
 const LEAST: f64 = 0.02;
 
@@ -15,18 +18,24 @@ pub(crate) struct Bracket {
     began_with: f64,
     kept: Option<f64>,
     too_much: f64,
+    /// Whether the bound was tried, or is only supposed.
+    was_tried: bool,
 }
 
 impl Bracket {
-    /// Begins below a rate that is too much.
+    /// Begins below a rate that is supposed to be too much.
     pub(crate) fn below(too_much: f64) -> Self {
-        Self { began_with: too_much, kept: None, too_much }
+        Self { began_with: too_much, kept: None, too_much, was_tried: false }
     }
 
     /// The next rate to try; `None` once it is known well enough.
     pub(crate) fn next(&self) -> Option<f64> {
         match self.kept {
-            Some(kept) if self.too_much / kept <= CLOSE => None,
+            // Raised: more than was supposed is kept up.
+            Some(kept) if !self.was_tried && kept >= self.began_with => Some(self.too_much),
+            Some(kept) if self.too_much / kept <= CLOSE => {
+                Some(self.too_much).filter(|_| !self.was_tried)
+            }
             Some(kept) => Some((kept * self.too_much).sqrt()),
             None => Some(self.too_much * FIRST).filter(|it| *it >= self.began_with * LEAST),
         }
@@ -36,8 +45,12 @@ impl Bracket {
     pub(crate) fn tell(&mut self, rate: f64, was_kept_up: bool) {
         if was_kept_up {
             self.kept = Some(rate);
+            if rate >= self.too_much {
+                self.too_much = rate * RAISED;
+            }
         } else {
             self.too_much = rate;
+            self.was_tried = true;
         }
     }
 
@@ -63,7 +76,7 @@ mod tests {
 
     #[test]
     fn what_is_found_is_at_most_a_twentieth_too_low() {
-        for highest in [900.0, 4_000.0, 9_999.0, 14_999.0, 19_999.0] {
+        for highest in [900.0, 4_000.0, 9_999.0, 14_999.0, 19_999.0, 45_000.0] {
             let (kept, tries) = find(highest);
             let kept = kept.expect("some rate is kept up");
             assert!(kept <= highest && kept * CLOSE >= highest, "{kept} of {highest}");
