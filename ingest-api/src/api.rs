@@ -10,7 +10,7 @@ use axum::{
 };
 use proto_schemas::{AdEvent, DedupWindow, Kind, NewEvent, Timestamp, UserAgent};
 use service_kit::{
-    http::{Load, Origins, cross_origin, with_fallbacks},
+    http::{Direct, Load, Origins, cross_origin, with_fallbacks},
     metrics::{HttpMetrics, RouteStatuses},
     openapi,
     settings::groups::EventAge,
@@ -20,6 +20,7 @@ use service_kit::{
 use crate::{
     client::{Client, Trust},
     contract::contract,
+    direct::SingleEvents,
     error::Refusal,
     keeper::{Keeper, Kept},
     links::Links,
@@ -31,16 +32,25 @@ use crate::{
     routes::{batch, click_through, pixel, single},
 };
 
+/// Where single clicks are posted.
+pub(crate) const CLICK: &str = "/ads/click";
+
+/// Where single impressions are posted.
+pub(crate) const IMPRESSION: &str = "/ads/impression";
+
+/// Methods that pages of other origins may use.
+const METHODS: [Method; 3] = [Method::GET, Method::HEAD, Method::POST];
+
 /// Every status that the routes can answer, besides the 405 of other methods.
 pub(crate) const ROUTES: [RouteStatuses; 13] = [
-    ("/ads/click", Method::POST, &[200, 400, 408, 413, 415, 429, 503]),
-    ("/ads/impression", Method::POST, &[200, 400, 408, 413, 415, 429, 503]),
+    (CLICK, Method::POST, &[200, 400, 408, 413, 415, 429, 503]),
+    (IMPRESSION, Method::POST, &[200, 400, 408, 413, 415, 429, 503]),
     ("/ads/events", Method::POST, &[200, 400, 408, 413, 415, 429, 503]),
-    ("/ads/click", Method::GET, &[302, 400, 403, 404, 410, 414]),
+    (CLICK, Method::GET, &[302, 400, 403, 404, 410, 414]),
     ("/ads/click.gif", Method::GET, &[200, 400, 414, 429, 503]),
     ("/ads/impression.gif", Method::GET, &[200, 400, 414, 429, 503]),
-    ("/ads/click", Method::OPTIONS, &[200]),
-    ("/ads/impression", Method::OPTIONS, &[200]),
+    (CLICK, Method::OPTIONS, &[200]),
+    (IMPRESSION, Method::OPTIONS, &[200]),
     ("/ads/events", Method::OPTIONS, &[200]),
     ("/ads/click.gif", Method::OPTIONS, &[200]),
     ("/ads/impression.gif", Method::OPTIONS, &[200]),
@@ -85,10 +95,21 @@ impl Caller {
 }
 
 /// Returns the public API, for pages of `origins` too, counted by `http_metrics`.
+pub(crate) fn api(
+    ingest: &Arc<Ingest>,
+    origins: &Origins,
+    http_metrics: &HttpMetrics,
+) -> Direct<SingleEvents> {
+    let router = router(Arc::clone(ingest), origins, http_metrics);
+    let singles = SingleEvents(Arc::clone(ingest));
+    Direct::new(singles, router, http_metrics.clone(), origins.layer(METHODS))
+}
+
+/// Returns the same without direct routes.
 pub(crate) fn router(ingest: Arc<Ingest>, origins: &Origins, http_metrics: &HttpMetrics) -> Router {
     let router = Router::new()
-        .route("/ads/click", post(single::click))
-        .route("/ads/impression", post(single::impression))
+        .route(CLICK, post(single::click))
+        .route(IMPRESSION, post(single::impression))
         .route("/ads/events", post(batch::events))
         .route("/ads/click.gif", get(pixel::click).head(pixel::look))
         .route("/ads/impression.gif", get(pixel::impression).head(pixel::look));
@@ -97,8 +118,8 @@ pub(crate) fn router(ingest: Arc<Ingest>, origins: &Origins, http_metrics: &Http
     // Outside of the other limit: an answer that is held takes nobody's place.
     let router = ingest.load.wrap(router);
     let router = router.route_layer(from_fn_with_state(Arc::clone(&ingest), known_first));
-    let router = with_fallbacks(router.route("/ads/click", link));
-    let router = cross_origin(router, origins, [Method::GET, Method::HEAD, Method::POST]);
+    let router = with_fallbacks(router.route(CLICK, link));
+    let router = cross_origin(router, origins, METHODS);
     with_server_spans(http_metrics.wrap(router.merge(contract().router()).with_state(ingest)))
 }
 

@@ -2,10 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use service_kit::settings::Cidrs;
 
-const X_FORWARDED_FOR: &str = "x-forwarded-for";
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Who sent a request, as far as the network and the operator's lists can tell.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -41,7 +41,7 @@ impl Trust {
 
     /// Several `X-Forwarded-For` headers are one list, in their order (RFC 9110, section 5.3).
     fn forwarded_for(&self, headers: &HeaderMap) -> Option<IpAddr> {
-        let from_the_right = headers.get_all(X_FORWARDED_FOR).iter().rev().flat_map(parts);
+        let from_the_right = headers.get_all(&X_FORWARDED_FOR).iter().rev().flat_map(parts);
         for part in from_the_right {
             // What is no address ends the walk: what stands to the left of it proves nothing.
             let address = address(part)?;

@@ -6,6 +6,7 @@ mod client;
 mod config;
 mod contract;
 mod delivery;
+mod direct;
 mod error;
 mod kafka_client;
 mod keeper;

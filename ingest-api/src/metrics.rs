@@ -21,7 +21,10 @@ const NO_KIND: &str = "unknown";
 /// Handles to every metric of its own. Cloning shares the same counts.
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
-    events: Family<EventLabels, Counter>,
+    /// By kind and outcome, as their enums count; each event raises one of them, and finding it in a
+    /// family takes a lock and a keyed hash.
+    events: [[Counter; Outcome::ALL.len()]; Kind::ALL.len()],
+    events_of_no_kind: Counter,
     refusals: Family<RefusalLabels, Counter>,
     ignored_addresses: Counter,
     produce: Histogram,
@@ -77,8 +80,14 @@ impl Outcome {
 impl Metrics {
     /// Adds the metrics to `registry`, every one at zero.
     pub(crate) fn register(registry: &mut Registry) -> Self {
+        let events: Family<EventLabels, Counter> = Family::default();
+        let count = |labels| events.get_or_create(&labels).clone();
         let metrics = Self {
-            events: Family::default(),
+            events: Kind::ALL.map(|kind| Outcome::ALL.map(|it| count(EventLabels::new(kind, it)))),
+            events_of_no_kind: count(EventLabels {
+                kind: NO_KIND,
+                outcome: Outcome::Refused.as_str(),
+            }),
             refusals: Family::default(),
             ignored_addresses: Counter::default(),
             // 1 ms to 4 s: the least is the producer's linger of 5 ms, the most its timeout.
@@ -92,12 +101,6 @@ impl Metrics {
         for lost in [Outcome::RateLimited, Outcome::Refused, Outcome::Overloaded, Outcome::Failed] {
             drop(metrics.led_on_uncounted.get_or_create(&lost.into()));
         }
-        for kind in Kind::ALL {
-            for outcome in Outcome::ALL {
-                drop(metrics.events.get_or_create(&EventLabels::new(kind, outcome)));
-            }
-        }
-        drop(metrics.events_of_no_kind());
         for kind in Kind::ALL.map(Kind::as_str).into_iter().chain([NO_KIND]) {
             for failure in failures::of_events() {
                 drop(metrics.refusals.get_or_create(&RefusalLabels { kind, reason: failure.code }));
@@ -107,7 +110,7 @@ impl Metrics {
         registry.register(
             "ingest_events",
             "Events that were sent, and what became of them",
-            metrics.events.clone(),
+            events,
         );
         registry.register(
             "ingest_refusals",
@@ -146,13 +149,8 @@ impl Metrics {
     /// Counts an event of a batch that does not say whether it is a click or an impression, and the
     /// code that the player is told.
     pub(crate) fn unreadable(&self, reason: &'static str) {
-        self.events_of_no_kind().inc();
+        self.events_of_no_kind.inc();
         self.refusals.get_or_create(&RefusalLabels { kind: NO_KIND, reason }).inc();
-    }
-
-    fn events_of_no_kind(&self) -> Counter {
-        let labels = EventLabels { kind: NO_KIND, outcome: Outcome::Refused.as_str() };
-        self.events.get_or_create(&labels).clone()
     }
 
     /// Starts counting an event: as abandoned, unless another outcome is told.
@@ -206,7 +204,7 @@ impl Arrived<'_> {
 
 impl Drop for Arrived<'_> {
     fn drop(&mut self) {
-        self.metrics.events.get_or_create(&EventLabels::new(self.kind, self.outcome)).inc();
+        self.metrics.events[self.kind as usize][self.outcome as usize].inc();
     }
 }
 

@@ -1,9 +1,11 @@
 //! How much of a viewer's address is kept: what the operator has set, and what the viewer asks for.
 
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderName, header};
 use proto_schemas::{DedupSecret, KeptAddress};
 use secrecy::{ExposeSecret as _, SecretString};
 use service_kit::settings::{Settings, Value, Vars};
+
+const SEC_GPC: HeaderName = HeaderName::from_static("sec-gpc");
 
 /// The rules for every event.
 #[derive(Clone, Debug)]
@@ -92,7 +94,7 @@ impl Privacy {
 /// Whether a browser says that its user wants no tracking: `DNT: 1` (Tracking Preference
 /// Expression) or `Sec-GPC: 1` (Global Privacy Control).
 pub(crate) fn asks_for_privacy(headers: &HeaderMap) -> bool {
-    ["dnt", "sec-gpc"].iter().any(|name| headers.get(*name).is_some_and(|value| value == "1"))
+    [header::DNT, SEC_GPC].iter().any(|name| headers.get(name).is_some_and(|value| value == "1"))
 }
 
 #[cfg(test)]

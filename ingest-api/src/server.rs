@@ -7,13 +7,12 @@ use std::{
 };
 
 use anyhow::Context as _;
-use axum::Router;
 use prometheus_client::registry::Registry;
 use proto_schemas::Kind;
 use service_kit::{
     admin,
     dependencies::Dependency,
-    http::{self, Load, ServerLimits, ServerMetrics},
+    http::{self, Direct, Load, ServerLimits, ServerMetrics},
     metrics::HttpMetrics,
     open_files,
     readiness::Readiness,
@@ -28,6 +27,7 @@ use crate::{
     api::{self, Ingest},
     client::Trust,
     config::{Config, SpoolConfig},
+    direct::SingleEvents,
     keeper::{Breaker, Keeper},
     metrics::{Gauges, Levels, Metrics},
     overload::{Overload, OverloadMetrics},
@@ -41,7 +41,7 @@ use crate::{
 pub struct Server {
     public: TcpListener,
     admin: TcpListener,
-    router: Router,
+    api: Direct<SingleEvents>,
     ingest: Arc<Ingest>,
     spooling: Option<Spooling>,
     registry: Registry,
@@ -99,7 +99,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Server> {
     Ok(Server {
         public,
         admin,
-        router: api::router(Arc::clone(&ingest), &config.cors_origins, &http_metrics),
+        api: api::api(&ingest, &config.cors_origins, &http_metrics),
         ingest,
         spooling,
         registry,
@@ -118,6 +118,11 @@ pub async fn bind(config: Config) -> anyhow::Result<Server> {
 }
 
 impl Server {
+    #[cfg(test)]
+    pub(crate) fn ingest(&self) -> &Arc<Ingest> {
+        &self.ingest
+    }
+
     /// Where the public API is served.
     ///
     /// # Errors
@@ -148,7 +153,7 @@ impl Server {
     }
 
     async fn serve_to_end(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let Self { public, admin, router, ingest, spooling, registry, kafka, .. } = self;
+        let Self { public, admin, api, ingest, spooling, registry, kafka, .. } = self;
         let Self { limits, door, plan, flush_within, drain_within, .. } = self;
         info!(http.address = %public.local_addr()?, admin.address = %admin.local_addr()?, "serving");
 
@@ -167,7 +172,7 @@ impl Server {
             thread
         });
 
-        let serving = http::serve(public, router, limits, door, stop.clone());
+        let serving = http::serve(public, api, limits, door, stop.clone());
         let stopping = not_ready_then_stop(&shutdown, plan, &readiness, &stop);
         let ended_early = tokio::select! {
             _both = async { tokio::join!(serving, stopping) } => None,

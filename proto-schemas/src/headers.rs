@@ -1,5 +1,7 @@
 //! Record headers: what a reader learns without decoding the value.
 
+use std::borrow::Cow;
+
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{AdEvent, Kind, Timestamp};
@@ -15,6 +17,9 @@ pub const TRACEPARENT: &str = "traceparent";
 
 /// What goes with [`TRACEPARENT`] where the tracing systems before us said something; else absent.
 pub const TRACESTATE: &str = "tracestate";
+
+/// How many headers a record has at most.
+pub const MAX_HEADERS: usize = 10;
 
 /// Names of the headers that a dead letter carries. Its key and value are those of the record that
 /// died; that record's own headers can be made anew from its value.
@@ -35,25 +40,29 @@ pub mod dead {
 /// The headers of an event's record, with the attributes of CloudEvents 1.0 in its Kafka binding's
 /// binary mode (`ce_` names), and with `traceparent` and `tracestate`, of which the second may be
 /// empty.
-pub fn for_event(event: &AdEvent, trace: Option<(&str, &str)>) -> Vec<(&'static str, String)> {
+pub fn for_event<'a>(
+    event: &AdEvent,
+    trace: Option<(&'a str, &'a str)>,
+) -> Vec<(&'static str, Cow<'a, str>)> {
     let ce_type = match event.kind {
         Kind::Click => "ads.events.v1.click",
         Kind::Impression => "ads.events.v1.impression",
     };
-    let mut headers = vec![
-        (CONTENT_TYPE.0, CONTENT_TYPE.1.to_owned()),
-        (MESSAGE_TYPE.0, MESSAGE_TYPE.1.to_owned()),
-        ("ce_specversion", "1.0".to_owned()),
-        ("ce_id", event.dedup_key.to_string()),
-        ("ce_source", "/ads/ingest".to_owned()),
-        ("ce_type", ce_type.to_owned()),
-        ("ce_time", rfc3339(event.occurred_at)),
-        ("ce_subject", event.ad_id.to_string()),
-    ];
+    let mut headers = Vec::with_capacity(MAX_HEADERS);
+    headers.extend([
+        (CONTENT_TYPE.0, CONTENT_TYPE.1.into()),
+        (MESSAGE_TYPE.0, MESSAGE_TYPE.1.into()),
+        ("ce_specversion", "1.0".into()),
+        ("ce_id", event.dedup_key.to_string().into()),
+        ("ce_source", "/ads/ingest".into()),
+        ("ce_type", ce_type.into()),
+        ("ce_time", rfc3339(event.occurred_at).into()),
+        ("ce_subject", event.ad_id.to_string().into()),
+    ]);
     if let Some((traceparent, tracestate)) = trace {
-        headers.push((TRACEPARENT, traceparent.to_owned()));
+        headers.push((TRACEPARENT, traceparent.into()));
         if !tracestate.is_empty() {
-            headers.push((TRACESTATE, tracestate.to_owned()));
+            headers.push((TRACESTATE, tracestate.into()));
         }
     }
     headers
@@ -91,7 +100,7 @@ mod tests {
         let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
         let headers = for_event(&event, Some((trace, "vendor=said")));
 
-        let value = |name| headers.iter().find(|it| it.0 == name).map(|it| it.1.as_str());
+        let value = |name| headers.iter().find(|it| it.0 == name).map(|it| it.1.as_ref());
         assert_eq!(value("content-type"), Some("application/x-protobuf"));
         assert_eq!(value("message-type"), Some("ads.events.v1.AdEvent"));
         assert_eq!(value("ce_type"), Some("ads.events.v1.click"));

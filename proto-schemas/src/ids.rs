@@ -72,6 +72,14 @@ impl UserAgent {
     /// Takes what a header held: what is not UTF-8 is replaced, control characters are dropped, and
     /// the rest is cut at 512 bytes. `None` where nothing is left.
     pub fn from_header(value: &[u8]) -> Option<Self> {
+        if let Some(text) = str::from_utf8(value).ok().filter(|it| it.is_ascii()) {
+            // As nearly all are. That there is nothing to clean is found out without a copy.
+            let clean = (1..=Self::MAX_BYTES).contains(&text.len())
+                && !text.bytes().any(|it| it.is_ascii_control());
+            if clean {
+                return Some(Self(text.to_owned()));
+            }
+        }
         let mut text: String =
             String::from_utf8_lossy(value).chars().filter(|it| !it.is_control()).collect();
         text.truncate(text.floor_char_boundary(Self::MAX_BYTES));
@@ -114,8 +122,14 @@ mod tests {
     fn a_user_agent_is_cut_and_cleaned() {
         let agent = UserAgent::from_header(b"Player/1\x00.0\xff").expect("something is left");
         assert_eq!(agent.as_str(), "Player/1.0\u{fffd}");
+        let agent = UserAgent::from_header(b"Player/1.0\x7f").expect("something is left");
+        assert_eq!(agent.as_str(), "Player/1.0");
+        let agent = UserAgent::from_header(b"Player/1.0 (TV)").expect("something is left");
+        assert_eq!(agent.as_str(), "Player/1.0 (TV)");
 
         let long = UserAgent::from_header("é".repeat(400).as_bytes()).expect("something is left");
+        assert_eq!(long.as_str().len(), 512);
+        let long = UserAgent::from_header(&[b'x'; 513]).expect("something is left");
         assert_eq!(long.as_str().len(), 512);
         assert_eq!(UserAgent::from_header(b"\r\n"), None);
     }

@@ -139,9 +139,9 @@ impl ProduceLoop {
     /// Sends a record, and returns once it is acknowledged.
     pub(crate) async fn produce(&self) -> anyhow::Result<()> {
         let (event, value) = &self.records[self.next.fetch_add(1, Ordering::Relaxed) % RECORDS];
-        let mut record_headers = OwnedHeaders::new();
+        let mut record_headers = OwnedHeaders::new_with_capacity(headers::MAX_HEADERS);
         for (key, value) in headers::for_event(event, None) {
-            record_headers = record_headers.insert(Header { key, value: Some(&value) });
+            record_headers = record_headers.insert(Header { key, value: Some(value.as_ref()) });
         }
         // Another key each time, as clicks have: it chooses the partition.
         let key: [u8; 16] = rand::random();

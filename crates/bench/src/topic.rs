@@ -24,9 +24,9 @@ pub(crate) async fn fill(scope: &Scope, events: &[AdEvent]) -> anyhow::Result<()
     for chunk in events.chunks(IN_FLIGHT) {
         let mut sent = Vec::with_capacity(chunk.len());
         for event in chunk {
-            let mut record_headers = OwnedHeaders::new();
+            let mut record_headers = OwnedHeaders::new_with_capacity(headers::MAX_HEADERS);
             for (key, value) in headers::for_event(event, None) {
-                record_headers = record_headers.insert(Header { key, value: Some(&value) });
+                record_headers = record_headers.insert(Header { key, value: Some(value.as_ref()) });
             }
             let value = event.encode();
             let record = FutureRecord::to(topics.of(event.kind))

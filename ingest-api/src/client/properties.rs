@@ -2,18 +2,17 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::{HeaderMap, HeaderValue};
 use proptest::{collection::vec, prelude::*};
 use service_kit::settings::{Cidrs, Value as _};
 
 use super::{Trust, X_FORWARDED_FOR};
 
 const PROXIES: &str = "10.0.0.0/8,fd00::/8";
-const NAME: HeaderName = HeaderName::from_static(X_FORWARDED_FOR);
 
 fn client(peer: IpAddr, forwarded: impl IntoIterator<Item = HeaderValue>) -> IpAddr {
     let trust = Trust { proxies: proxies(), ..Trust::default() };
-    let headers: HeaderMap = forwarded.into_iter().map(|it| (NAME, it)).collect();
+    let headers: HeaderMap = forwarded.into_iter().map(|it| (X_FORWARDED_FOR, it)).collect();
     trust.client(SocketAddr::new(peer, 50_000), &headers).address
 }
 

@@ -106,6 +106,23 @@ impl Overload {
         self.turned_away.let_go();
     }
 
+    /// Lets those in who may come in.
+    ///
+    /// # Errors
+    ///
+    /// With 503 for the others, before anything but the head of their request is read.
+    pub(crate) async fn admit(&self, client: Client, version: Version) -> Result<(), Response> {
+        if self.lets_in(client) { Ok(()) } else { Err(self.refusal(version).await) }
+    }
+
+    /// Takes in what a client was told that had come in.
+    pub(crate) fn answered(&self, client: Client, response: &Response) {
+        if response.status() == StatusCode::TOO_MANY_REQUESTS {
+            // Who does not behave is no better than a stranger.
+            self.known.forget(AddressKey::of(client.address));
+        }
+    }
+
     /// What a stranger is told that was not let in.
     async fn refusal(&self, version: Version) -> Response {
         // A connection of HTTP/2 may be a proxy's, on which everybody's requests would have to wait.
@@ -116,22 +133,19 @@ impl Overload {
     }
 }
 
-/// Serves those who may come in, and answers the others with 503 before anything but the head is read.
+/// Serves those who may come in, and turns the others away.
 pub(crate) async fn known_first(
     State(ingest): State<Arc<Ingest>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     request: Request,
     next: Next,
 ) -> Response {
-    let (overload, client) = (&ingest.overload, ingest.trust.client(peer, request.headers()));
-    if !overload.lets_in(client) {
-        return overload.refusal(request.version()).await;
+    let client = ingest.trust.client(peer, request.headers());
+    if let Err(refusal) = ingest.overload.admit(client, request.version()).await {
+        return refusal;
     }
     let response = next.run(request).await;
-    if response.status() == StatusCode::TOO_MANY_REQUESTS {
-        // Who does not behave is no better than a stranger.
-        overload.known.forget(AddressKey::of(client.address));
-    }
+    ingest.overload.answered(client, &response);
     response
 }
 

@@ -170,7 +170,14 @@ impl Gate<'_> {
 
     /// Lets one event through.
     pub(crate) async fn admit_one(&mut self, kind: Kind, ad: AdId) -> Result<(), Exceeded> {
-        self.admit(&[(kind, ad)]).await.pop().unwrap_or(Ok(()))
+        let asked = Asked { kind, ad, limits: self.limits(kind) };
+        self.take_both(asked)?;
+        let mut fates = [Ok(())];
+        if let Some(shared) = &self.all.shared {
+            self.ask(shared, &[(0, asked)], &mut fates).await;
+        }
+        let [fate] = fates;
+        fate
     }
 
     /// What is left, for the headers of the answer.

@@ -1,6 +1,10 @@
 //! What a client is told of its limits: the headers `RateLimit-Policy` and `RateLimit`.
 
-use std::{convert::Infallible, fmt::Write as _, time::Duration};
+use std::{
+    convert::Infallible,
+    fmt::{self, Write as _},
+    time::Duration,
+};
 
 use axum::{
     http::{HeaderName, HeaderValue},
@@ -43,14 +47,32 @@ impl Standing {
 
     /// `q` events in `w` seconds, for each limit.
     fn policy(&self) -> String {
-        let window = |limit: &Limit| seconds(Duration::from_micros(limit.window()));
-        list(self.0.iter().map(|it| (it, format!("q={};w={}", it.limit.burst, window(&it.limit)))))
+        self.list(|list, it| {
+            let window = seconds(Duration::from_micros(it.limit.window()));
+            write!(list, "q={};w={window}", it.limit.burst)
+        })
     }
 
     /// `r` more events now, all of them again in `t` seconds, for each limit.
     fn state(&self) -> String {
-        let parameters = |left: &Left| format!("r={};t={}", left.remaining, seconds(left.whole_in));
-        list(self.0.iter().map(|it| (it, parameters(&it.left))))
+        self.list(|list, it| {
+            write!(list, "r={};t={}", it.left.remaining, seconds(it.left.whole_in))
+        })
+    }
+
+    /// A list of strings with parameters (RFC 9651).
+    fn list(&self, parameters: impl Fn(&mut String, &Entry) -> fmt::Result) -> String {
+        /// Enough for the limits of one kind.
+        const BYTES: usize = 64;
+        let mut list = String::with_capacity(BYTES);
+        for entry in &self.0 {
+            list.push_str(if list.is_empty() { "\"" } else { ", \"" });
+            list.push_str(entry.name());
+            list.push_str("\";");
+            // Writing to a string cannot fail.
+            parameters(&mut list, entry).ok();
+        }
+        list
     }
 }
 
@@ -61,7 +83,7 @@ impl IntoResponseParts for Standing {
         if !self.0.is_empty() {
             for (name, value) in [(POLICY, self.policy()), (STATE, self.state())] {
                 // Digits and letters, so it is a header's value.
-                if let Ok(value) = HeaderValue::from_str(&value) {
+                if let Ok(value) = HeaderValue::try_from(value) {
                     parts.headers_mut().insert(name, value);
                 }
             }
@@ -79,17 +101,6 @@ impl Entry {
             (Kind::Impression, Layer::Ad) => "impressions-per-ad",
         }
     }
-}
-
-/// A list of strings with parameters (RFC 9651).
-fn list<'a>(entries: impl Iterator<Item = (&'a Entry, String)>) -> String {
-    let mut list = String::new();
-    for (entry, parameters) in entries {
-        let comma = if list.is_empty() { "" } else { ", " };
-        // Writing to a string cannot fail.
-        write!(list, "{comma}\"{}\";{parameters}", entry.name()).ok();
-    }
-    list
 }
 
 /// Rounded up.

@@ -55,6 +55,24 @@ pub(super) fn address(text: &str) -> Option<IpAddr> {
 /// The decimal text is read as it stands, so that what comes out does not depend on how a binary
 /// fraction happens to lie.
 pub(super) fn playback_ms(number: &str) -> Option<u32> {
+    plain_playback_ms(number).or_else(|| any_playback_ms(number))
+}
+
+/// A position as players write it, such as `12.3`: nothing has to be rounded, nothing is out of range.
+fn plain_playback_ms(number: &str) -> Option<u32> {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    let digits = |text: &str, most| {
+        (1..=most).contains(&text.len()) && text.bytes().all(|it| it.is_ascii_digit())
+    };
+    if !digits(whole, 5) || !digits(fraction, 3) {
+        return None;
+    }
+    let scale = [100, 10, 1][fraction.len() - 1];
+    let ms = whole.parse::<u32>().ok()? * 1000 + fraction.parse::<u32>().ok()? * scale;
+    (ms <= MAX_PLAYBACK_MS).then_some(ms)
+}
+
+fn any_playback_ms(number: &str) -> Option<u32> {
     let (significand, exponent) = match number.split_once(['e', 'E']) {
         // Out of reach of any body's digits either way, so the sign is all that counts.
         Some((significand, exponent)) => (
@@ -108,6 +126,8 @@ fn rounded(digits: &str, point: i64) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -184,6 +204,17 @@ mod tests {
             "1744736100",
         ] {
             assert_eq!(timestamp(bad), None, "{bad:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_read_the_short_way_is_what_the_long_way_reads(
+            number in "[0-9]{0,6}(\\.[0-9]{0,4})?",
+        ) {
+            if let Some(ms) = plain_playback_ms(&number) {
+                prop_assert_eq!(any_playback_ms(&number), Some(ms));
+            }
         }
     }
 

@@ -92,7 +92,7 @@ impl Value<'_> {
     /// The characters of what should be a text.
     fn text(&self) -> Option<Cow<'_, str>> {
         match self {
-            Self::Json(json) => unquoted(json).map(Cow::Owned),
+            Self::Json(json) => unquoted(json),
             Self::Parameter(text) => Some(Cow::Borrowed(text)),
         }
     }
@@ -106,8 +106,13 @@ impl Value<'_> {
     }
 }
 
-fn unquoted(json: &RawValue) -> Option<String> {
-    serde_json::from_str(json.get()).ok()
+fn unquoted(json: &RawValue) -> Option<Cow<'_, str>> {
+    let text = json.get();
+    match text.strip_prefix('"').and_then(|it| it.strip_suffix('"')) {
+        // What is not escaped stands for itself. That it is a JSON string was found out before.
+        Some(plain) if !plain.contains('\\') => Some(Cow::Borrowed(plain)),
+        _ => serde_json::from_str(text).ok().map(Cow::Owned),
+    }
 }
 
 /// Whether an event must say when it happened.

@@ -14,9 +14,11 @@ use utoipa::ToSchema;
 use super::media_type::{MediaType, OF_AN_EVENT};
 use crate::{
     api::{Caller, Ingest},
+    client::Client,
     contract::{Event, Packed, failures::OfAnEvent},
     error::Refusal,
-    rate_limit::Standing,
+    keeper::Kept,
+    rate_limit::{Gate, Standing},
     report::Report,
 };
 
@@ -52,8 +54,8 @@ pub(crate) async fn click(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     request: Request,
 ) -> Result<(Standing, Json<Received>), Refusal> {
-    let (click, standing) = keep(&ingest, Kind::Click, peer, request).await?;
-    Ok((standing, received("Click received", &click)))
+    let client = ingest.trust.client(peer, request.headers());
+    post(&ingest, Kind::Click, client, request).await
 }
 
 /// Takes one impression, and answers once it is kept
@@ -74,32 +76,42 @@ pub(crate) async fn impression(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     request: Request,
 ) -> Result<(Standing, Json<Received>), Refusal> {
-    let (impression, standing) = keep(&ingest, Kind::Impression, peer, request).await?;
-    Ok((standing, received("Impression received", &impression)))
+    let client = ingest.trust.client(peer, request.headers());
+    post(&ingest, Kind::Impression, client, request).await
 }
 
-fn received(message: &'static str, event: &AdEvent) -> Json<Received> {
-    Json(Received { message, click_id: event.dedup_key.to_string() })
+/// Admits, reads, checks and counts a request, and answers once its event is kept.
+pub(crate) async fn post(
+    ingest: &Ingest,
+    kind: Kind,
+    client: Client,
+    request: Request,
+) -> Result<(Standing, Json<Received>), Refusal> {
+    let mut gate = ingest.limits.gate(client);
+    let arrived = ingest.metrics.arrived(kind);
+    let kept = keep(ingest, kind, client, &mut gate, request).await;
+    arrived.became(kept.as_ref().map(|(_, by)| *by));
+    let (event, _by) = kept?;
+    let message = match kind {
+        Kind::Click => "Click received",
+        Kind::Impression => "Impression received",
+    };
+    let received = Received { message, click_id: event.dedup_key.to_string() };
+    Ok((gate.standing(), Json(received)))
 }
 
-/// Admits, reads, checks and counts a request, and returns its event once it is kept.
 async fn keep(
     ingest: &Ingest,
     kind: Kind,
-    peer: SocketAddr,
+    client: Client,
+    gate: &mut Gate<'_>,
     request: Request,
-) -> Result<(AdEvent, Standing), Refusal> {
+) -> Result<(AdEvent, Kept), Refusal> {
+    gate.enter(kind)?;
     let (parts, body) = request.into_parts();
-    let client = ingest.trust.client(peer, &parts.headers);
-    let mut gate = ingest.limits.gate(client);
-    let keeping = async {
-        gate.enter(kind)?;
-        MediaType::of(&parts.headers, OF_AN_EVENT)?;
-        let body = read_body(&parts.headers, body, MAX_BODY_BYTES, ingest.body_timeout).await?;
-        let report = Report::from_json(&body)?;
-        gate.admit_one(kind, report.ad_id).await?;
-        ingest.keep(kind, &Caller::new(client, &parts.headers), report).await
-    };
-    let event = ingest.counted(kind, keeping).await?;
-    Ok((event, gate.standing()))
+    MediaType::of(&parts.headers, OF_AN_EVENT)?;
+    let body = read_body(&parts.headers, body, MAX_BODY_BYTES, ingest.body_timeout).await?;
+    let report = Report::from_json(&body)?;
+    gate.admit_one(kind, report.ad_id).await?;
+    ingest.keep(kind, &Caller::new(client, &parts.headers), report).await
 }

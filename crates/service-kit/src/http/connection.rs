@@ -6,9 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
-use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, Version, header};
 use axum::response::Response;
 use hyper::body::Incoming;
@@ -21,9 +19,9 @@ use tokio::pin;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::io::{InspectReader, InspectWriter};
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt as _;
 use tracing::debug;
 
+use super::answer::Answer;
 use super::crowd::Place;
 use super::error::error_response;
 use super::limits::ServerLimits;
@@ -54,23 +52,23 @@ const HTTP2_SEND_BUFFER: usize = 64 * 1024;
 const HTTP2_PING: Duration = Duration::from_secs(20);
 
 /// A connection that was accepted, and what it needs.
-pub(super) struct Connection {
+pub(super) struct Connection<A> {
     pub(super) stream: TcpStream,
     pub(super) peer: SocketAddr,
     /// Held until the connection is closed.
     pub(super) place: Place,
-    pub(super) router: Router,
+    pub(super) api: A,
     pub(super) limits: Arc<ServerLimits>,
     pub(super) metrics: ServerMetrics,
     pub(super) shutdown: CancellationToken,
 }
 
-impl Connection {
+impl<A: Answer> Connection<A> {
     pub(super) async fn serve(self) {
-        let Self { mut stream, peer, place, router, limits, metrics, shutdown } = self;
+        let Self { mut stream, peer, place, api, limits, metrics, shutdown } = self;
         let pace = &place.pace;
 
-        let ended = serve_requests(&mut stream, peer, pace, router, &limits, shutdown).await;
+        let ended = serve_requests(&mut stream, peer, pace, api, &limits, shutdown).await;
         match ended {
             Ok(Some(reason)) => metrics.closed(reason),
             Ok(None) => linger(&mut stream).await,
@@ -88,7 +86,7 @@ async fn serve_requests(
     stream: &mut TcpStream,
     peer: SocketAddr,
     pace: &Arc<Pace>,
-    router: Router,
+    api: impl Answer,
     limits: &ServerLimits,
     shutdown: CancellationToken,
 ) -> Result<Option<Closed>, Box<dyn std::error::Error + Send + Sync>> {
@@ -114,7 +112,7 @@ async fn serve_requests(
         let max_headers = limits.max_headers;
         service_fn(move |request: Request<Incoming>| {
             let turn = pace.begin();
-            answer(request, peer, router.clone(), turn, max_headers, shutdown.clone())
+            answer(request, peer, api.clone(), turn, max_headers, shutdown.clone())
         })
     };
     let ended = if is_http2(&first_bytes[..read]) {
@@ -233,7 +231,7 @@ fn http2(limits: &ServerLimits) -> http2::Builder<TokioExecutor> {
 async fn answer(
     request: Request<Incoming>,
     peer: SocketAddr,
-    router: Router,
+    api: impl Answer,
     _turn: Turn,
     max_headers: usize,
     shutdown: CancellationToken,
@@ -244,9 +242,7 @@ async fn answer(
     } else if !is_plainly_framed(request.headers()) {
         unclear_framing()
     } else {
-        let mut request = request.map(Body::new);
-        request.extensions_mut().insert(ConnectInfo(peer));
-        router.oneshot(request).await?
+        api.answer(request.map(Body::new), peer).await
     };
 
     if version == Version::HTTP_2 {

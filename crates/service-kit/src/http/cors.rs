@@ -73,18 +73,25 @@ pub fn cross_origin<S: Clone + Send + Sync + 'static>(
     origins: &Origins,
     methods: impl Into<Vec<Method>>,
 ) -> Router<S> {
-    let layer = CorsLayer::new()
-        .allow_methods(methods.into())
-        // Whatever it is that a page wants to send: no header here lets anybody in.
-        .allow_headers(AllowHeaders::mirror_request())
-        .expose_headers(EXPOSED)
-        .max_age(MAX_AGE);
-    router.route_layer(match origins {
-        Origins::Any => layer.allow_origin(tower_http::cors::Any).vary([]),
-        Origins::Listed(listed) => {
-            layer.allow_origin(listed.clone()).allow_credentials(true).vary([header::ORIGIN])
+    router.route_layer(origins.layer(methods))
+}
+
+impl Origins {
+    /// What [`cross_origin`] adds, for a service by itself.
+    pub fn layer(&self, methods: impl Into<Vec<Method>>) -> CorsLayer {
+        let layer = CorsLayer::new()
+            .allow_methods(methods.into())
+            // Whatever it is that a page wants to send: no header here lets anybody in.
+            .allow_headers(AllowHeaders::mirror_request())
+            .expose_headers(EXPOSED)
+            .max_age(MAX_AGE);
+        match self {
+            Self::Any => layer.allow_origin(tower_http::cors::Any).vary([]),
+            Self::Listed(listed) => {
+                layer.allow_origin(listed.clone()).allow_credentials(true).vary([header::ORIGIN])
+            }
         }
-    })
+    }
 }
 
 #[cfg(test)]

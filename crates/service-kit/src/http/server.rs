@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::pin;
 use tokio::task::JoinSet;
@@ -13,6 +12,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
+use super::answer::Answer;
 use super::connection::Connection;
 use super::crowd::{Crowd, Place};
 use super::limits::ServerLimits;
@@ -36,14 +36,14 @@ pub async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     })
 }
 
-/// Serves `router` over HTTP/1.1 and HTTP/2 (without TLS, by prior knowledge) until `shutdown` is
+/// Serves `api` over HTTP/1.1 and HTTP/2 (without TLS, by prior knowledge) until `shutdown` is
 /// cancelled and what is in flight is answered.
 ///
-/// Handlers find the peer as `ConnectInfo<SocketAddr>`. A panic in a handler costs its own
-/// connection only (on HTTP/2 its own request). Connections that outlive the grace period are cut.
-pub async fn serve(
+/// The handlers of a router find the peer as `ConnectInfo<SocketAddr>`. A panic in a handler costs its
+/// own connection only (on HTTP/2 its own request). Connections that outlive the grace period are cut.
+pub async fn serve<A: Answer>(
     listener: TcpListener,
-    router: Router,
+    api: A,
     limits: ServerLimits,
     metrics: ServerMetrics,
     shutdown: CancellationToken,
@@ -56,9 +56,9 @@ pub async fn serve(
     };
     let mut connections = JoinSet::new();
     let welcome = |(stream, peer, place), connections: &mut JoinSet<()>| {
-        let (router, limits, metrics, shutdown) =
-            (router.clone(), Arc::clone(&limits), metrics.clone(), shutdown.clone());
-        let connection = Connection { stream, peer, place, router, limits, metrics, shutdown };
+        let (api, limits, metrics, shutdown) =
+            (api.clone(), Arc::clone(&limits), metrics.clone(), shutdown.clone());
+        let connection = Connection { stream, peer, place, api, limits, metrics, shutdown };
         connections.spawn(connection.serve());
     };
 

@@ -3,13 +3,13 @@
 use std::fmt;
 use std::num::{NonZeroU64, NonZeroU128};
 
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderName};
 use opentelemetry::trace::{SpanContext, TraceContextExt as _, TraceState};
 use opentelemetry::{Context, SpanId, TraceFlags, TraceId};
 
 /// Name of the header, of a request and of a record on Kafka.
-const TRACEPARENT: &str = "traceparent";
-const TRACESTATE: &str = "tracestate";
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// Length of a version 00 `traceparent`: `00-<32 hex>-<16 hex>-<2 hex>`.
 const LEN: usize = 55;
@@ -24,9 +24,9 @@ pub struct TraceContext(SpanContext);
 impl TraceContext {
     /// The context that a request came with; `None` where it has no well-formed one.
     pub fn of_request(headers: &HeaderMap) -> Option<Self> {
-        let mut values = headers.get_all(TRACEPARENT).iter();
+        let mut values = headers.get_all(&TRACEPARENT).iter();
         let traceparent = values.next().filter(|_| values.next().is_none())?.to_str().ok()?;
-        let states = headers.get_all(TRACESTATE).iter();
+        let states = headers.get_all(&TRACESTATE).iter();
         let states: Vec<_> = states.filter_map(|it| it.to_str().ok()).collect();
         Self::parse(traceparent, &states.join(","))
     }
@@ -135,10 +135,10 @@ mod tests {
 
     const INCOMING: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
-    fn of(headers: &[(&'static str, &str)]) -> Option<TraceContext> {
+    fn of(headers: &[(HeaderName, &str)]) -> Option<TraceContext> {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
-            map.append(*name, value.parse().expect("a header"));
+            map.append(name, value.parse().expect("a header"));
         }
         TraceContext::of_request(&map)
     }

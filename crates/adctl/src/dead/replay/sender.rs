@@ -58,7 +58,7 @@ impl Sender {
             record.key = Some(event.dedup_key.as_bytes());
             let headers = headers::for_event(event, None);
             record.headers = Some(headers.iter().fold(OwnedHeaders::new(), |all, (key, value)| {
-                all.insert(Header { key, value: Some(value) })
+                all.insert(Header { key, value: Some(value.as_ref()) })
             }));
         }
         let failed = || format!("{} could not be put back on {topic}", letter.origin);
