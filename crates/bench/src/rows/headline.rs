@@ -97,10 +97,10 @@ fn keeps_up(outcome: &Outcome, rate: f64) -> bool {
 
 fn told(outcome: &Outcome) -> String {
     format!(
-        "{} events/s accepted, acknowledged in {} ms (p99), visible in {:?} (p99), counted {} ms after the end",
+        "{} events/s accepted, acknowledged in {} ms (p99), visible in {} (p50, p99), counted {} ms after the end",
         number(outcome.accepted_per_second),
         number(outcome.answers.ms(0.99)),
-        outcome.visible.1,
+        outcome.visible_in(),
         outcome.drained.as_millis(),
     )
 }
