@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use click_store::{
-    Pool, StoreError,
+    Pool, RecentEvents, StoreError,
     counting::{Begun, CountingTransaction, Fence, LedgerEntry, Located},
     days::{Day, Days, day_of},
     projection::Advance,
@@ -28,6 +28,7 @@ pub(crate) struct BatchStore {
     pub(crate) names: TopicNames,
     pub(crate) dead_letters: DeadLetters,
     pub(crate) days: Days,
+    pub(crate) recent: RecentEvents,
     pub(crate) metrics: Metrics,
 }
 
@@ -93,8 +94,8 @@ impl BatchStore {
         // 3. Rows. The unique key drops what a player or a producer sent twice, whenever it came.
         let mut stored: HashMap<Partition, Vec<(AdId, i64)>> = HashMap::new();
         for kind in Kind::ALL {
-            let mut events = events_of(batch, kind, &unknown);
-            let new = transaction.insert(kind, &mut events).await.map_err(refused)?;
+            let events = events_of(batch, kind, &unknown);
+            let new = transaction.insert(kind, events, &mut self.recent).await.map_err(refused)?;
             for it in new {
                 let partition = Partition { kind, number: it.partition };
                 stored.entry(partition).or_default().push((it.ad, it.events));

@@ -31,7 +31,9 @@ mod starter;
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow};
-use click_store::{Pool, Projection, Redis, RedisLimits, StoreError, days::Days, migrations};
+use click_store::{
+    Pool, Projection, RecentEvents, Redis, RedisLimits, StoreError, days::Days, migrations,
+};
 use prometheus_client::registry::Registry;
 use service_kit::{
     admin, http,
@@ -233,6 +235,7 @@ impl Shared {
             names: names.clone(),
             dead_letters,
             days: Days::default(),
+            recent: RecentEvents::default(),
             metrics: metrics.clone(),
         };
         let lag = LagWatch {

@@ -1,7 +1,7 @@
 //! The counting transaction: one for each batch, over every partition that the batch touches.
 //!
 //! The caller goes through its steps in this order: [`CountingTransaction::begin`] (the fence),
-//! [`CountingTransaction::unknown_ads`], [`CountingTransaction::insert`],
+//! [`CountingTransaction::unknown_ads`], [`CountingTransaction::insert`] (`insertion.rs`),
 //! [`CountingTransaction::add_totals`], [`CountingTransaction::commit`]. Dropping it at any point
 //! closes its connection. The server then rolls back, at the latest when the statement that it is
 //! in has ended; but where that is COMMIT, it may have committed, so a dropped commit is in doubt.
@@ -13,7 +13,7 @@ use proto_schemas::{AdEvent, AdId, Kind};
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
-use crate::{StoreError, TopicPartition, event_columns::EventColumns, offsets::Anchor, pool};
+use crate::{StoreError, TopicPartition, offsets::Anchor, pool, stuck};
 
 /// Moves one partition from `expected` to `new`, if nobody else has moved it meanwhile.
 #[derive(Clone, Debug)]
@@ -82,6 +82,11 @@ impl CountingTransaction {
     /// A second consumer that holds the same records waits here for the first one's end, and then
     /// finds its fence missing. Rows are locked in the order of (topic, partition), so that two
     /// batches never wait for each other in a circle.
+    ///
+    /// # Errors
+    ///
+    /// Where another holds a fence for longer than the server's `lock_timeout`. It is put out if it
+    /// sits still, so that trying again gets there.
     pub async fn begin(pool: &Pool, fences: &[Fence]) -> Result<Begun, StoreError> {
         let mut transaction = Self { client: Some(pool.get().await?), epoch: Uuid::nil() };
 
@@ -94,7 +99,7 @@ impl CountingTransaction {
         let new: Vec<i64> = fences.iter().map(|it| it.new).collect();
         let timestamps: Vec<i64> = fences.iter().map(|it| it.anchor.timestamp_ms).collect();
         let hashes: Vec<&[u8]> = fences.iter().map(|it| &it.anchor.hash[..]).collect();
-        let moved = transaction
+        let moving = transaction
             .query(
                 "WITH held AS (
                      SELECT topic, kafka_partition, f.expected, f.new, f.timestamp_ms, f.hash
@@ -116,7 +121,15 @@ impl CountingTransaction {
                  RETURNING o.topic, o.kafka_partition, (SELECT epoch FROM projection_epoch)",
                 &[&topics, &partitions, &expected, &new, &timestamps, &hashes],
             )
-            .await?;
+            .await;
+        let moved = match moving {
+            Err(error) if error.is_lock_timeout() => {
+                drop(transaction);
+                stuck::put_out(pool, fences).await?;
+                return Err(error);
+            }
+            moving => moving?,
+        };
 
         let mut held = HashSet::new();
         for row in &moved {
@@ -151,33 +164,6 @@ impl CountingTransaction {
         Ok(unknown)
     }
 
-    /// Stores events of one kind, skipping those that have their row already, and returns how many
-    /// were new.
-    ///
-    /// Rows go in by primary key, so that two batches with events in common never wait for each
-    /// other in a circle.
-    pub async fn insert(
-        &self,
-        kind: Kind,
-        events: &mut [Located<'_>],
-    ) -> Result<Vec<NewEvents>, StoreError> {
-        if events.is_empty() {
-            return Ok(Vec::new());
-        }
-        events.sort_unstable_by_key(|it| (it.event.dedup_time, it.event.dedup_key));
-        let columns = EventColumns::from(&*events);
-        let rows = self.query(EventColumns::insert_into(kind), &columns.parameters()).await?;
-        rows.iter()
-            .map(|row| {
-                Ok(NewEvents {
-                    partition: row.try_get(0)?,
-                    ad: crate::ad_id(row.try_get(1)?)?,
-                    events: row.try_get(2)?,
-                })
-            })
-            .collect()
-    }
-
     /// Adds what is new to the totals, and what became of the records to the ledger.
     pub async fn add_totals(
         &self,
@@ -194,34 +180,40 @@ impl CountingTransaction {
         let duplicates: Vec<i64> = ledger.iter().map(|it| it.1.duplicates).collect();
         let dead: Vec<i64> = ledger.iter().map(|it| it.1.dead).collect();
         let absent: Vec<i64> = ledger.iter().map(|it| it.1.absent).collect();
-        self.query(
-            "WITH totals AS (
-                 INSERT INTO ad_totals (topic, kafka_partition, ad_id, events)
+        let totals: [&(dyn ToSql + Sync); 4] = [&topics, &partitions, &ads, &events];
+        let raised = self
+            .execute(
+                "UPDATE ad_totals AS t SET events = t.events + n.events
+                 FROM unnest($1::text[], $2::int[], $3::bigint[], $4::bigint[])
+                      AS n(topic, kafka_partition, ad_id, events)
+                 WHERE t.topic = n.topic AND t.kafka_partition = n.kafka_partition
+                   AND t.ad_id = n.ad_id",
+                &totals,
+            )
+            .await?;
+        if raised < new_events.len() as u64 {
+            // Those without a row. Nobody else can have made one meanwhile: the fence is ours.
+            self.execute(
+                "INSERT INTO ad_totals (topic, kafka_partition, ad_id, events)
                  SELECT * FROM unnest($1::text[], $2::int[], $3::bigint[], $4::bigint[])
-                          AS n(topic, kafka_partition, ad_id, events)
-                 ORDER BY topic, kafka_partition, ad_id
-                 ON CONFLICT (topic, kafka_partition, ad_id)
-                 DO UPDATE SET events = ad_totals.events + excluded.events
-             )
-             UPDATE partition_ledger AS l
+                      AS n(topic, kafka_partition, ad_id, events)
+                 WHERE NOT EXISTS (
+                     SELECT FROM ad_totals AS t
+                     WHERE t.topic = n.topic AND t.kafka_partition = n.kafka_partition
+                       AND t.ad_id = n.ad_id)",
+                &totals,
+            )
+            .await?;
+        }
+        self.execute(
+            "UPDATE partition_ledger AS l
              SET stored = l.stored + n.stored, duplicates = l.duplicates + n.duplicates,
                  dead = l.dead + n.dead, absent = l.absent + n.absent
-             FROM unnest($5::text[], $6::int[], $7::bigint[], $8::bigint[], $9::bigint[],
-                         $10::bigint[])
+             FROM unnest($1::text[], $2::int[], $3::bigint[], $4::bigint[], $5::bigint[],
+                         $6::bigint[])
                   AS n(topic, kafka_partition, stored, duplicates, dead, absent)
              WHERE l.topic = n.topic AND l.kafka_partition = n.kafka_partition",
-            &[
-                &topics,
-                &partitions,
-                &ads,
-                &events,
-                &ledger_topics,
-                &ledger_partitions,
-                &stored,
-                &duplicates,
-                &dead,
-                &absent,
-            ],
+            &[&ledger_topics, &ledger_partitions, &stored, &duplicates, &dead, &absent],
         )
         .await?;
         Ok(())
@@ -248,11 +240,21 @@ impl CountingTransaction {
         Ok(())
     }
 
-    fn client(&self) -> Result<&Object, StoreError> {
+    pub(crate) fn client(&self) -> Result<&Object, StoreError> {
         self.client.as_ref().ok_or(StoreError::Malformed("the state of a transaction"))
     }
 
-    async fn query(
+    async fn execute(
+        &self,
+        sql: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<u64, StoreError> {
+        let client = self.client()?;
+        let statement = client.prepare_cached(sql).await?;
+        Ok(client.execute(&statement, parameters).await?)
+    }
+
+    pub(crate) async fn query(
         &self,
         sql: &str,
         parameters: &[&(dyn ToSql + Sync)],

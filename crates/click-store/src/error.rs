@@ -84,6 +84,11 @@ impl StoreError {
         }
     }
 
+    /// Whether another transaction held a lock for too long.
+    pub(crate) fn is_lock_timeout(&self) -> bool {
+        self.sql_state() == Some(&SqlState::LOCK_NOT_AVAILABLE)
+    }
+
     /// Whether less work at a time may succeed where this failed: the statement ran out of time, or
     /// the server out of memory or locks (SQLSTATE 57014, 53200, 54000 "program limit exceeded").
     pub fn is_too_large(&self) -> bool {

@@ -1,6 +1,7 @@
 //! Events turned from rows into columns: one array for each, so that one statement carries a batch.
 //!
-//! Measured against a binary COPY through a temporary table, arrays are faster at every batch size.
+//! For where a plain COPY cannot do it: measured against one through a temporary table, arrays are faster
+//! at every batch size.
 
 use std::{net::IpAddr, time::SystemTime};
 
@@ -26,6 +27,17 @@ macro_rules! insert_into {
              )
              SELECT kafka_partition, ad_id, count(*) FROM new
              GROUP BY kafka_partition, ad_id ORDER BY kafka_partition, ad_id"
+        )
+    };
+}
+
+macro_rules! select_from {
+    ($table:literal) => {
+        concat!(
+            "SELECT dedup_key FROM ",
+            $table,
+            " JOIN unnest($1::timestamptz[], $2::uuid[]) AS w(dedup_time, dedup_key)
+                  USING (dedup_time, dedup_key)"
         )
     };
 }
@@ -77,7 +89,20 @@ impl EventColumns<'_> {
         }
     }
 
+    /// Selects the keys of those that are in the table of `kind`.
+    pub(crate) fn select_from(kind: Kind) -> &'static str {
+        match kind {
+            Kind::Click => select_from!("clicks"),
+            Kind::Impression => select_from!("impressions"),
+        }
+    }
+
     /// The parameters of that statement, in order.
+    pub(crate) fn key(&self) -> [&(dyn ToSql + Sync); 2] {
+        [&self.dedup_time, &self.dedup_key]
+    }
+
+    /// The parameters of [`EventColumns::insert_into`], in order.
     pub(crate) fn parameters(&self) -> [&(dyn ToSql + Sync); 11] {
         [
             &self.dedup_time,

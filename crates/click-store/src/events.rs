@@ -6,7 +6,7 @@ use deadpool_postgres::Pool;
 use proto_schemas::{AdEvent, DedupKey, Kind};
 use uuid::Uuid;
 
-use crate::{StoreError, counting::table_of};
+use crate::{StoreError, event_columns::EventColumns};
 
 /// Returns which of `events`, all of `kind`, have their row: one look-up by primary key for each.
 pub async fn stored<'a>(
@@ -24,16 +24,7 @@ pub async fn stored<'a>(
         })
         .unzip();
     let client = pool.get().await?;
-    let statement = client
-        .prepare_cached(&format!(
-            "SELECT dedup_key FROM {}
-             JOIN unnest($1::timestamptz[], $2::uuid[]) AS w(dedup_time, dedup_key)
-                  USING (dedup_time, dedup_key)",
-            table_of(kind)
-        ))
-        .await?;
+    let statement = client.prepare_cached(EventColumns::select_from(kind)).await?;
     let rows = client.query(&statement, &[&times, &keys]).await?;
-    rows.iter()
-        .map(|row| Ok(DedupKey::from_bytes(*row.try_get::<_, Uuid>(0)?.as_bytes())))
-        .collect()
+    rows.iter().map(|row| Ok(crate::dedup_key(row.try_get(0)?))).collect()
 }

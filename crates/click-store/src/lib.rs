@@ -9,16 +9,20 @@ pub mod counting;
 pub mod days;
 mod error;
 mod event_columns;
+mod event_copy;
 pub mod events;
+mod insertion;
 pub mod migrations;
 pub mod offsets;
 mod pool;
 mod postgres_url;
 pub mod projection;
 pub mod rebuild;
+mod recent;
 mod redis;
 pub mod repair;
 pub mod roles;
+mod stuck;
 mod topic_partition;
 pub mod totals;
 
@@ -29,6 +33,7 @@ pub use crate::{
     error::{RetryReason, StoreError},
     pool::{connect, pool, read_only_pool},
     projection::Projection,
+    recent::RecentEvents,
     redis::{Redis, RedisLimits},
     topic_partition::TopicPartition,
 };
@@ -54,4 +59,9 @@ fn ad_id(id: i64) -> Result<proto_schemas::AdId, StoreError> {
         .ok()
         .and_then(proto_schemas::AdId::new)
         .ok_or(StoreError::Malformed("an ad id"))
+}
+
+/// Reads a dedup key that SQL returned.
+fn dedup_key(key: uuid::Uuid) -> proto_schemas::DedupKey {
+    proto_schemas::DedupKey::from_bytes(*key.as_bytes())
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use click_store::{
-    Pool, TopicPartition,
+    Pool, RecentEvents, TopicPartition,
     counting::{Begun, CountingTransaction, Fence, LedgerEntry, Located},
     days::{Days, day_of},
     offsets::{self, Anchor},
@@ -103,8 +103,9 @@ async fn transactions(events: &[AdEvent]) -> anyhow::Result<f64> {
 
     let begun = Instant::now();
     let mut next = vec![0_i64; partitions.len()];
+    let mut recent = RecentEvents::default();
     for batch in events.chunks(BATCH) {
-        count(pool, &partitions, &mut next, batch).await?;
+        count(pool, &partitions, &mut next, batch, &mut recent).await?;
     }
     Ok(float(events.len() as u64) / begun.elapsed().as_secs_f64())
 }
@@ -115,9 +116,10 @@ async fn count(
     partitions: &[TopicPartition],
     next: &mut [i64],
     batch: &[AdEvent],
+    recent: &mut RecentEvents,
 ) -> anyhow::Result<()> {
     let before = next.to_vec();
-    let mut located: Vec<_> = batch
+    let located: Vec<_> = batch
         .iter()
         .enumerate()
         .map(|(number, event)| {
@@ -144,7 +146,7 @@ async fn count(
     };
     let ads: Vec<_> = (1..=ADS).filter_map(AdId::new).collect();
     transaction.unknown_ads(&ads).await?;
-    let stored = transaction.insert(Kind::Click, &mut located).await?;
+    let stored = transaction.insert(Kind::Click, located, recent).await?;
     let totals: Vec<_> = stored
         .iter()
         .filter_map(|it| {

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use click_store::{
+    RecentEvents,
     counting::{Begun, CountingTransaction, LedgerEntry},
     offsets, totals,
 };
@@ -144,7 +145,13 @@ async fn records_that_never_count_are_in_the_ledger_alone() {
         panic!("lost")
     };
 
-    assert!(transaction.insert(Kind::Click, &mut []).await.unwrap().is_empty());
+    assert!(
+        transaction
+            .insert(Kind::Click, Vec::new(), &mut RecentEvents::default())
+            .await
+            .unwrap()
+            .is_empty()
+    );
     let entry = LedgerEntry { dead: 2, absent: 1, ..LedgerEntry::default() };
     transaction.add_totals(&[], &[(&batch.at, entry)]).await.unwrap();
     transaction.commit().await.unwrap();
@@ -200,7 +207,7 @@ async fn a_dropped_transaction_leaves_nothing() {
     else {
         panic!("lost")
     };
-    store(&transaction, &batch).await.unwrap();
+    store(&transaction, &batch, &mut RecentEvents::default()).await.unwrap();
 
     drop(transaction);
 

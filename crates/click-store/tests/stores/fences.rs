@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use click_store::counting::{Begun, CountingTransaction};
+use click_store::{
+    RecentEvents, RetryReason,
+    counting::{Begun, CountingTransaction},
+};
 use proto_schemas::Kind;
 use tokio::time::{sleep, timeout};
 
@@ -17,7 +20,7 @@ async fn the_second_on_the_same_fence_waits_and_loses() {
     stores.see_partitions(1).await;
     let batch = [stores.batch(Kind::Click, 0, 0, clicks(1, 0..3))];
     let first = open(&stores, &batch).await;
-    store(&first, &batch).await.unwrap();
+    store(&first, &batch, &mut RecentEvents::default()).await.unwrap();
 
     let (second, ()) = tokio::join!(count(&stores.pool, &batch), async {
         until_one_waits(&stores).await;
@@ -35,7 +38,7 @@ async fn the_second_on_the_same_fence_counts_where_the_first_gave_up() {
     stores.see_partitions(1).await;
     let batch = [stores.batch(Kind::Click, 0, 0, clicks(1, 0..3))];
     let first = open(&stores, &batch).await;
-    store(&first, &batch).await.unwrap();
+    store(&first, &batch, &mut RecentEvents::default()).await.unwrap();
 
     let (second, ()) = tokio::join!(count(&stores.pool, &batch), async {
         until_one_waits(&stores).await;
@@ -79,7 +82,7 @@ async fn the_same_event_from_two_partitions_at_once_is_stored_once() {
     let one = [stores.batch(Kind::Click, 0, 0, clicks(1, 0..50))];
     let other = [stores.batch(Kind::Click, 1, 0, clicks(1, 0..50))];
     let first = open(&stores, &one).await;
-    store(&first, &one).await.unwrap();
+    store(&first, &one, &mut RecentEvents::default()).await.unwrap();
 
     // Its fence is free; it waits at the first row that the other has inserted.
     let (second, ()) = tokio::join!(count(&stores.pool, &other), async {
@@ -90,6 +93,52 @@ async fn the_same_event_from_two_partitions_at_once_is_stored_once() {
     assert_eq!(second.unwrap().new_events(), 0);
     assert_eq!(stores.one::<i64>("SELECT count(*) FROM clicks").await, 50);
     assert_eq!(stores.next_offset(&other[0].at).await, 50);
+}
+
+#[tokio::test]
+async fn the_same_event_from_two_partitions_at_once_is_stored_by_the_second_where_the_first_gives_up()
+ {
+    let stores = Stores::new("twogaveup").await;
+    stores.see_partitions(2).await;
+    let one = [stores.batch(Kind::Click, 0, 0, clicks(1, 0..50))];
+    let other = [stores.batch(Kind::Click, 1, 0, clicks(1, 0..50))];
+    let first = open(&stores, &one).await;
+    store(&first, &one, &mut RecentEvents::default()).await.unwrap();
+
+    let (second, ()) = tokio::join!(count(&stores.pool, &other), async {
+        until_one_waits(&stores).await;
+        first.roll_back().await.unwrap();
+    });
+
+    assert_eq!(second.unwrap().new_events(), 50);
+    assert_eq!(stores.one::<i64>("SELECT count(*) FROM clicks").await, 50);
+}
+
+#[tokio::test]
+async fn who_sits_still_in_the_middle_of_its_rows_is_put_out_and_its_fence_free() {
+    /// The 15 s after which it is put out, and the waits for its fence until then.
+    const LIMIT: Duration = Duration::from_mins(2);
+    let stores = Stores::new("sitsstill").await;
+    stores.see_partitions(1).await;
+    let batch = [stores.batch(Kind::Click, 0, 0, clicks(1, 0..3))];
+    let frozen = stores.pool.get().await.unwrap();
+    frozen.batch_execute("BEGIN; UPDATE consumer_offsets SET next_offset = 3").await.unwrap();
+    let rows = frozen.copy_in::<_, &[u8]>("COPY clicks FROM STDIN").await.unwrap();
+
+    let outcome = timeout(LIMIT, async {
+        loop {
+            match count(&stores.pool, &batch).await {
+                Ok(outcome) => return outcome,
+                Err(error) => assert_eq!(error.retry_reason(), RetryReason::LockTimeout, "{error}"),
+            }
+        }
+    })
+    .await
+    .expect("the fence is free");
+
+    assert_eq!(outcome.new_events(), 3);
+    drop(rows);
+    assert!(frozen.batch_execute("COMMIT").await.is_err());
 }
 
 async fn open(stores: &Stores, batch: &[Batch]) -> Box<CountingTransaction> {

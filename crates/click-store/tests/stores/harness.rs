@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use click_store::{
-    Ad, Pool, Projection, Redis, RedisLimits, StoreError, TopicPartition, ads,
+    Ad, Pool, Projection, RecentEvents, Redis, RedisLimits, StoreError, TopicPartition, ads,
     counting::{Begun, CountingTransaction, Fence, LedgerEntry, Located},
     days::{Days, day_of},
     migrations,
@@ -163,13 +163,22 @@ impl Outcome {
     }
 }
 
-/// Counts the parts of a batch in one transaction, as the consumer does.
+/// Counts the parts of a batch in one transaction, as a consumer does that has just started.
 pub(crate) async fn count(pool: &Pool, batch: &[Batch]) -> Result<Outcome, StoreError> {
+    count_after(pool, batch, &mut RecentEvents::default()).await
+}
+
+/// The same for a consumer that remembers events.
+pub(crate) async fn count_after(
+    pool: &Pool,
+    batch: &[Batch],
+    recent: &mut RecentEvents,
+) -> Result<Outcome, StoreError> {
     let fences: Vec<Fence> = batch.iter().map(Batch::fence).collect();
     match CountingTransaction::begin(pool, &fences).await? {
         Begun::Lost(lost) => Ok(Outcome::Lost(lost)),
         Begun::Open(transaction) => {
-            let new = store(&transaction, batch).await?;
+            let new = store(&transaction, batch, recent).await?;
             let epoch = transaction.epoch();
             transaction.commit().await?;
             Ok(Outcome::Counted(new, epoch))
@@ -181,12 +190,13 @@ pub(crate) async fn count(pool: &Pool, batch: &[Batch]) -> Result<Outcome, Store
 pub(crate) async fn store(
     transaction: &CountingTransaction,
     batch: &[Batch],
+    recent: &mut RecentEvents,
 ) -> Result<BTreeMap<(TopicPartition, u64), i64>, StoreError> {
     let mut new = BTreeMap::new();
     let mut ledger = Vec::new();
     for part in batch {
         let mut stored = 0;
-        for row in transaction.insert(part.kind, &mut part.located()).await? {
+        for row in transaction.insert(part.kind, part.located(), recent).await? {
             assert_eq!(row.partition, part.at.partition);
             new.insert((part.at.clone(), row.ad.get()), row.events);
             stored += row.events;

@@ -16,5 +16,6 @@ mod projection;
 mod rebuild;
 mod repair;
 mod roles;
+mod rows;
 mod schema;
 mod secured;
