@@ -208,13 +208,16 @@ fn refused(error: StoreError) -> Failure {
 }
 
 fn days_of(batch: &Batch) -> HashSet<(Kind, Day)> {
-    batch
+    let mut days: Vec<_> = batch
         .runs()
         .flat_map(|(partition, run)| {
             let events = run.records.iter().filter_map(|it| it.content.as_ref().ok());
             events.map(move |it| (partition.kind, day_of(it.dedup_time)))
         })
-        .collect()
+        .collect();
+    // Nearly all are of one day, and a comparison costs less than a hash.
+    days.dedup();
+    days.into_iter().collect()
 }
 
 /// When the events of a run that count were received.

@@ -125,7 +125,7 @@ impl CountingTransaction {
         let moved = match moving {
             Err(error) if error.is_lock_timeout() => {
                 drop(transaction);
-                stuck::put_out(pool, fences).await?;
+                stuck::put_out(pool, fences.iter().map(|it| &it.at)).await?;
                 return Err(error);
             }
             moving => moving?,

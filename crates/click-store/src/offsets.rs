@@ -6,7 +6,7 @@ use deadpool_postgres::Pool;
 use proto_schemas::Kind;
 use uuid::Uuid;
 
-use crate::{StoreError, TopicPartition};
+use crate::{StoreError, TopicPartition, stuck};
 
 /// The record that was counted last, by which a log that is no longer the same one is recognised.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -35,7 +35,9 @@ pub struct Position {
 /// # Errors
 ///
 /// [`StoreError::Setting`] where the database counts another topic of this kind already: its rows
-/// say the partition but not the topic, so one database belongs to one topic prefix.
+/// say the partition but not the topic, so one database belongs to one topic prefix. Where a batch that
+/// is being counted holds a partition for longer than the server's `lock_timeout`; its consumer is put
+/// out if it sits still.
 pub async fn ensure(
     pool: &Pool,
     kinds: &[(TopicPartition, Kind)],
@@ -65,8 +67,15 @@ pub async fn ensure(
              WHERE EXISTS (SELECT FROM made)",
         )
         .await?;
-    client.execute(&statement, &[&topics, &partitions, &kind_names]).await?;
+    let made = client.execute(&statement, &[&topics, &partitions, &kind_names]).await;
     drop(client);
+    if let Err(error) = made.map_err(StoreError::from) {
+        // A batch that is being counted holds the rows that are there.
+        if error.is_lock_timeout() {
+            stuck::put_out(pool, kinds.iter().map(|(it, _)| it)).await?;
+        }
+        return Err(error);
+    }
 
     let wanted: Vec<TopicPartition> = kinds.iter().map(|(it, _)| it.clone()).collect();
     let positions = read(pool, &wanted).await?;

@@ -1,19 +1,22 @@
 //! Ends the transaction of a client that sits still in the middle of its rows, and so holds a fence.
 //!
 //! `idle_in_transaction_session_timeout` puts out who sits still between two statements. While COPY
-//! waits for rows no timeout of the server runs, nor does that of the statement, so whoever finds its
-//! fence held looks for such a client.
+//! waits for rows no timeout of the server runs, not even that of the statement, so whoever waits for a
+//! partition in vain looks for such a client.
 
 use deadpool_postgres::Pool;
 use tracing::warn;
 
-use crate::{StoreError, counting::Fence};
+use crate::{StoreError, TopicPartition};
 
-/// Ends the sessions that hold one of `fences` and have waited for rows of a COPY that began 15 s ago
-/// or earlier, as `idle_in_transaction_session_timeout` has it.
-pub(crate) async fn put_out(pool: &Pool, fences: &[Fence]) -> Result<(), StoreError> {
-    let topics: Vec<&str> = fences.iter().map(|it| &*it.at.topic).collect();
-    let partitions: Vec<i32> = fences.iter().map(|it| it.at.partition).collect();
+/// Ends the sessions that hold one of `partitions` and wait for rows of a COPY that began 15 s ago or
+/// earlier, as `idle_in_transaction_session_timeout` has it.
+pub(crate) async fn put_out(
+    pool: &Pool,
+    partitions: impl Iterator<Item = &TopicPartition>,
+) -> Result<(), StoreError> {
+    let (topics, partitions): (Vec<&str>, Vec<i32>) =
+        partitions.map(|it| (&*it.topic, it.partition)).unzip();
     let client = pool.get().await?;
     // A row that is being changed bears the number of the transaction that changes it.
     let statement = client

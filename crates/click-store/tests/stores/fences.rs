@@ -1,13 +1,16 @@
 //! Two consumers with the same records: the fence lets one of them count.
 
-use std::time::Duration;
+use std::{pin::Pin, time::Duration};
 
+use bytes::Bytes;
 use click_store::{
-    RecentEvents, RetryReason,
+    RecentEvents, RetryReason, StoreError,
     counting::{Begun, CountingTransaction},
+    offsets,
 };
 use proto_schemas::Kind;
 use tokio::time::{sleep, timeout};
+use tokio_postgres::{Client, CopyInSink};
 
 use crate::harness::{Batch, Outcome, Stores, clicks, count, store};
 
@@ -116,29 +119,51 @@ async fn the_same_event_from_two_partitions_at_once_is_stored_by_the_second_wher
 
 #[tokio::test]
 async fn who_sits_still_in_the_middle_of_its_rows_is_put_out_and_its_fence_free() {
-    /// The 15 s after which it is put out, and the waits for its fence until then.
-    const LIMIT: Duration = Duration::from_mins(2);
     let stores = Stores::new("sitsstill").await;
     stores.see_partitions(1).await;
     let batch = [stores.batch(Kind::Click, 0, 0, clicks(1, 0..3))];
     let frozen = stores.pool.get().await.unwrap();
-    frozen.batch_execute("BEGIN; UPDATE consumer_offsets SET next_offset = 3").await.unwrap();
-    let rows = frozen.copy_in::<_, &[u8]>("COPY clicks FROM STDIN").await.unwrap();
+    let rows = in_the_middle_of_its_rows(&frozen).await;
 
-    let outcome = timeout(LIMIT, async {
+    let outcome = after_lock_timeouts(async || count(&stores.pool, &batch).await).await;
+
+    assert_eq!(outcome.new_events(), 3);
+    drop(rows);
+    assert!(frozen.batch_execute("COMMIT").await.is_err());
+}
+
+#[tokio::test]
+async fn who_sits_still_in_the_middle_of_its_rows_is_put_out_by_who_starts_at_its_partition() {
+    let stores = Stores::new("sitsstart").await;
+    stores.see_partitions(1).await;
+    let partitions = [(stores.partition(Kind::Click, 0), Kind::Click)];
+    let frozen = stores.pool.get().await.unwrap();
+    let _rows = in_the_middle_of_its_rows(&frozen).await;
+
+    let ensure = async || offsets::ensure(&stores.pool, &partitions).await;
+    let positions = after_lock_timeouts(ensure).await;
+
+    assert_eq!(positions[&partitions[0].0].next_offset, 0);
+}
+
+/// A consumer that holds every fence and sends no more rows.
+async fn in_the_middle_of_its_rows(client: &Client) -> Pin<Box<CopyInSink<Bytes>>> {
+    client.batch_execute("BEGIN; UPDATE consumer_offsets SET next_offset = 3").await.unwrap();
+    Box::pin(client.copy_in("COPY clicks FROM STDIN").await.unwrap())
+}
+
+/// Tries until no lock is waited for in vain: after the 15 s in which one may sit still.
+async fn after_lock_timeouts<T>(work: impl AsyncFn() -> Result<T, StoreError>) -> T {
+    timeout(Duration::from_mins(2), async {
         loop {
-            match count(&stores.pool, &batch).await {
-                Ok(outcome) => return outcome,
+            match work().await {
+                Ok(done) => return done,
                 Err(error) => assert_eq!(error.retry_reason(), RetryReason::LockTimeout, "{error}"),
             }
         }
     })
     .await
-    .expect("the fence is free");
-
-    assert_eq!(outcome.new_events(), 3);
-    drop(rows);
-    assert!(frozen.batch_execute("COMMIT").await.is_err());
+    .expect("the fence is free")
 }
 
 async fn open(stores: &Stores, batch: &[Batch]) -> Box<CountingTransaction> {

@@ -6,9 +6,10 @@ use std::{fs, path::Path};
 fn every_test_that_the_guarantees_name_exists() {
     let repository = local_stack::repository();
     let text = fs::read_to_string(repository.join("docs/GUARANTEES.md")).expect("the document");
-    let tests: String = ["crates/e2e", "ingest-api", "click-consumer", "analytics-api"]
-        .map(|it| sources(&repository.join(it).join("tests")))
-        .concat();
+    let tests: String =
+        ["crates/click-store", "crates/e2e", "ingest-api", "click-consumer", "analytics-api"]
+            .map(|it| sources(&repository.join(it).join("tests")))
+            .concat();
 
     // Between backquotes every second piece is code, and a sentence has several words.
     let named = text.split('`').skip(1).step_by(2).filter(|it| it.matches('_').count() >= 4);
