@@ -188,7 +188,10 @@ pub(crate) fn subscribe(
         // after the default second.
         .set("queued.max.messages.kbytes", "16384")
         .set("fetch.queue.backoff.ms", "10")
-        .set("fetch.wait.max.ms", "100")
+        // The broker answers once there is some, or after a moment: otherwise each record that is
+        // produced would end a fetch, and begin another one.
+        .set("fetch.min.bytes", "65536")
+        .set("fetch.wait.max.ms", "50")
         // For `says_made_again`.
         .set("debug", "metadata")
         .set_log_level(RDKafkaLogLevel::Debug)
