@@ -11,7 +11,7 @@ use axum::{
 };
 use proto_schemas::AdId;
 use service_kit::{
-    http::{Load, Origins, cross_origin, with_fallbacks},
+    http::{Direct, Load, Origins, cross_origin, with_fallbacks},
     metrics::{HttpMetrics, RouteStatuses},
     openapi::{self, Contract},
     traces::with_server_spans,
@@ -22,6 +22,7 @@ use crate::{
     active_ads::{ActiveAd, ActiveAds},
     analytics::AdAnalytics,
     answer::{Answer, DataSource},
+    direct::Totals,
     error::{NoVast, Unavailable},
     flight::{Ages, Flight},
     metrics::{Metrics, Route},
@@ -31,6 +32,9 @@ use crate::{
 
 /// How long a failure may be given to requests that come just after it.
 const FAILURE_AGE: Duration = Duration::from_millis(100);
+
+/// Methods that pages of other origins may use.
+const METHODS: [Method; 2] = [Method::GET, Method::HEAD];
 
 /// Where players get an ad.
 const VAST: &str = "/ads/{id}/vast.xml";
@@ -92,18 +96,24 @@ impl Api {
 }
 
 /// Returns the public API, limited by `load`, for pages of `origins` too, counted by `http_metrics`.
-pub(crate) fn router(
+pub(crate) fn api(
     api: Arc<Api>,
     load: &Load,
     origins: &Origins,
     http_metrics: &HttpMetrics,
-) -> Router {
+) -> Direct<Totals> {
+    let totals = Totals { api: Arc::clone(&api), load: load.clone() };
+    let router = router(api, load, origins, http_metrics);
+    Direct::new(totals, router, http_metrics.clone(), origins.layer(METHODS))
+}
+
+fn router(api: Arc<Api>, load: &Load, origins: &Origins, http_metrics: &HttpMetrics) -> Router {
     let router = Router::new()
         .route(Route::Ads.path(), get(list_ads))
         .route(Route::Analytics.path(), get(list_analytics))
         .route(VAST, get(vast));
     let router = with_fallbacks(load.wrap(router));
-    let router = cross_origin(router, origins, [Method::GET, Method::HEAD]);
+    let router = cross_origin(router, origins, METHODS);
     with_server_spans(http_metrics.wrap(router.merge(contract().router()).with_state(api)))
 }
 
@@ -146,9 +156,16 @@ async fn list_ads(State(api): State<Arc<Api>>) -> Result<Answer, Unavailable> {
     ),
 )]
 async fn list_analytics(State(api): State<Arc<Api>>) -> Result<Answer, Unavailable> {
-    let answer = api.totals.share(|| api.reader.read()).await?;
-    api.metrics.answered(Route::Analytics, answer.source);
-    Ok(answer)
+    api.analytics().await
+}
+
+impl Api {
+    /// How every ad is doing.
+    pub(crate) async fn analytics(&self) -> Result<Answer, Unavailable> {
+        let answer = self.totals.share(|| self.reader.read()).await?;
+        self.metrics.answered(Route::Analytics, answer.source);
+        Ok(answer)
+    }
 }
 
 /// Serves an ad to a video player

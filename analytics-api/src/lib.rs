@@ -13,6 +13,7 @@ mod breaker;
 mod changes;
 mod config;
 mod ctr;
+mod direct;
 mod error;
 mod flight;
 mod guard;

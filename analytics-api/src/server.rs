@@ -3,13 +3,12 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use axum::Router;
 use click_store::{ActiveAdsCache, Projection, Redis, RedisLimits, read_only_pool};
 use prometheus_client::registry::Registry;
 use service_kit::{
     admin,
     dependencies::Dependency,
-    http::{self, Load, ServerLimits, ServerMetrics},
+    http::{self, Direct, Load, ServerLimits, ServerMetrics},
     metrics::HttpMetrics,
     open_files,
     readiness::Readiness,
@@ -24,6 +23,7 @@ use crate::{
     active_ads::ActiveAds,
     api::{self, Api},
     config::Config,
+    direct::Totals,
     guard::Guard,
     metrics::{Metrics, ViewAge},
     reader::Reader,
@@ -38,7 +38,7 @@ const REST: Duration = Duration::from_secs(2);
 pub struct Server {
     public: TcpListener,
     admin: TcpListener,
-    router: Router,
+    api: Direct<Totals>,
     reader: Arc<Reader>,
     registry: Registry,
     postgres: Dependency,
@@ -68,7 +68,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Server> {
     Ok(Server {
         public: http::listen(config.listen).await?,
         admin: http::listen(config.admin_listen).await?,
-        router: api::router(Arc::new(api), &load, &config.cors_origins, &http_metrics),
+        api: api::api(Arc::new(api), &load, &config.cors_origins, &http_metrics),
         reader,
         registry,
         postgres,
@@ -112,7 +112,7 @@ impl Server {
     }
 
     async fn serve_to_end(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let Self { public, admin, router, reader, registry, postgres, limits, door, plan } = self;
+        let Self { public, admin, api, reader, registry, postgres, limits, door, plan } = self;
         info!(http.address = %public.local_addr()?, admin.address = %admin.local_addr()?, "serving");
 
         let readiness = Readiness::new();
@@ -124,7 +124,7 @@ impl Server {
         background.spawn(watch(reader, postgres, check, drained.clone()));
 
         let stop = CancellationToken::new();
-        let serving = http::serve(public, router, limits, door, stop.clone());
+        let serving = http::serve(public, api, limits, door, stop.clone());
         let stopping = not_ready_then_stop(&shutdown, plan, &readiness, &stop);
         let ended_early = tokio::select! {
             _both = async { tokio::join!(serving, stopping) } => None,

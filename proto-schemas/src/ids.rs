@@ -72,13 +72,11 @@ impl UserAgent {
     /// Takes what a header held: what is not UTF-8 is replaced, control characters are dropped, and
     /// the rest is cut at 512 bytes. `None` where nothing is left.
     pub fn from_header(value: &[u8]) -> Option<Self> {
-        if let Some(text) = str::from_utf8(value).ok().filter(|it| it.is_ascii()) {
-            // As nearly all are. That there is nothing to clean is found out without a copy.
-            let clean = (1..=Self::MAX_BYTES).contains(&text.len())
-                && !text.bytes().any(|it| it.is_ascii_control());
-            if clean {
-                return Some(Self(text.to_owned()));
-            }
+        // Nearly all are plain. All bytes are looked at, whatever is found, because that takes few
+        // instructions for many at once.
+        let plain = value.iter().fold(true, |plain, byte| plain & (b' '..=b'~').contains(byte));
+        if plain && (1..=Self::MAX_BYTES).contains(&value.len()) {
+            return String::from_utf8(value.to_vec()).ok().map(Self);
         }
         let mut text: String =
             String::from_utf8_lossy(value).chars().filter(|it| !it.is_control()).collect();

@@ -35,6 +35,28 @@ async fn a_burst_without_redis_causes_few_reads_of_postgres() {
     assert_eq!(reads(&analytics, "postgres").await, 1);
 }
 
+/// HEAD takes the way of all other requests, through the router.
+#[tokio::test]
+async fn a_head_says_of_the_analytics_what_a_get_does() {
+    let stores = Stores::counted("head").await;
+    for origins in ["*", "https://dashboard.example.com"] {
+        let analytics = TestAnalytics::start_with(&stores, &[("CORS_ORIGINS", origins)]).await;
+
+        let get = analytics.analytics().await;
+        let head = analytics.send(Method::HEAD, "/ads/analytics").await;
+
+        assert_eq!(get.status, head.status);
+        let names = ["content-type", "content-length", "x-data-source", "vary"];
+        let cors = ["access-control-allow-origin", "access-control-expose-headers"];
+        for name in names.into_iter().chain(cors) {
+            assert_eq!(get.headers.get(name), head.headers.get(name), "{name}");
+        }
+        assert_eq!(get.headers.len(), head.headers.len());
+        let ok = r#"http_requests_total{route="/ads/analytics",method="GET",status="200"}"#;
+        assert_eq!(analytics.metric(ok).await, 2, "both are counted alike");
+    }
+}
+
 #[tokio::test]
 async fn every_request_is_counted_by_route_and_status() {
     let stores = Stores::counted("httpmetrics").await;

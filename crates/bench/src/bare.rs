@@ -26,6 +26,7 @@ use rdkafka::{
     producer::{FutureProducer, FutureRecord},
 };
 use serde::{Deserialize, Serialize};
+use service_kit::traces::TraceContext;
 use time::OffsetDateTime;
 use tokio::net::TcpListener;
 
@@ -113,8 +114,15 @@ pub(crate) struct ProduceLoop {
     producer: FutureProducer,
     topic: String,
     /// Different ones, as equal ones would be compressed to nearly nothing.
-    records: Vec<(AdEvent, Vec<u8>)>,
+    records: Vec<Record>,
     next: AtomicUsize,
+}
+
+/// What ingest makes of a click.
+struct Record {
+    event: AdEvent,
+    value: Vec<u8>,
+    traceparent: String,
 }
 
 /// More than one batch of Kafka's holds.
@@ -123,7 +131,12 @@ const RECORDS: usize = 4096;
 impl ProduceLoop {
     pub(crate) fn new(brokers: &str, topic: String) -> anyhow::Result<Self> {
         let mut clicks = Clicks::new(ADS, 0);
-        let records = (0..RECORDS).map(|_| clicks.event().map(|it| (it.clone(), it.encode())));
+        let record = |event: AdEvent| Record {
+            value: event.encode(),
+            event,
+            traceparent: TraceContext::new_root().traceparent(),
+        };
+        let records = (0..RECORDS).map(|_| clicks.event().map(record));
         let producer = ClientConfig::new()
             .set("bootstrap.servers", brokers)
             .set("acks", "all")
@@ -138,9 +151,10 @@ impl ProduceLoop {
 
     /// Sends a record, and returns once it is acknowledged.
     pub(crate) async fn produce(&self) -> anyhow::Result<()> {
-        let (event, value) = &self.records[self.next.fetch_add(1, Ordering::Relaxed) % RECORDS];
+        let next = self.next.fetch_add(1, Ordering::Relaxed) % RECORDS;
+        let Record { event, value, traceparent } = &self.records[next];
         let mut record_headers = OwnedHeaders::new_with_capacity(headers::MAX_HEADERS);
-        for (key, value) in headers::for_event(event, None) {
+        for (key, value) in headers::for_event(event, Some((traceparent, ""))) {
             record_headers = record_headers.insert(Header { key, value: Some(value.as_ref()) });
         }
         // Another key each time, as clicks have: it chooses the partition.
