@@ -13,8 +13,8 @@ pub(crate) type Micros = u64;
 /// Places that a key may have. Keys that hash to one set compete for them.
 const WAYS: usize = 8;
 
-/// Sets that are locked together: 64 KiB, of which an allocator touches the first page alone. In pieces
-/// of two pages half of a table would be resident before anything is in it.
+/// Sets that are locked together, in 64 KiB: of a piece an allocator touches one page at most before
+/// anything is in it.
 const SETS_PER_SHARD: usize = 512;
 
 /// How many numbers the keys share that find no place of their own. They take 128 KiB.

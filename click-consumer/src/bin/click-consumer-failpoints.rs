@@ -2,9 +2,6 @@
 
 use std::process::ExitCode;
 
-#[global_allocator]
-static ALLOCATOR: service_kit::Allocator = service_kit::Allocator;
-
 fn main() -> ExitCode {
     // Reads `FAILPOINTS`; until the end of the process.
     let _scenario = fail::FailScenario::setup();

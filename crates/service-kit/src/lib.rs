@@ -50,8 +50,5 @@ pub mod shutdown;
 pub mod telemetry;
 pub mod traces;
 
-/// The allocator of every service: a request takes some hundred small pieces of memory, and glibc's
-/// malloc takes a quarter of a request's instructions for them (`docs/PERFORMANCE.md`).
-pub use mimalloc::MiMalloc as Allocator;
 pub use ready::AdminPort;
 pub use service::{Service, main_with};
