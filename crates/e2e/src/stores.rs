@@ -17,10 +17,16 @@ impl Pipeline {
     /// Waits until everything on Kafka is counted, checks that rows, totals, ledger and Redis all
     /// say the same and that no process has panicked, and returns the counts. Nobody may be posting.
     pub async fn settle(&self) -> Counts {
-        // What ingest has given up may still come: its players were told to send it again.
-        let uncounted = async || topic::end(&self.scope).await - self.counted().await;
+        let mut end = topic::end(&self.scope).await;
+        let uncounted = async || {
+            let counted = self.counted().await;
+            if counted > end {
+                // What ingest had given up has come: its player was told to send it again.
+                end = topic::end(&self.scope).await;
+            }
+            end - counted
+        };
         until_equal("every record is counted", &0, uncounted).await;
-        let end = topic::end(&self.scope).await;
 
         let rows = self.rows().await;
         assert_eq!(rows, self.totals().await, "totals = rows");
