@@ -12,7 +12,6 @@ use service_kit::http::{DirectRoutes, Load, too_busy};
 use crate::{api::Api, metrics::Route};
 
 /// `GET /ads/analytics`. (HEAD is answered by the router.)
-#[derive(Clone)]
 pub(crate) struct Totals {
     pub(crate) api: Arc<Api>,
     pub(crate) load: Load,

@@ -131,18 +131,6 @@ fn trace(headers: &HeaderMap) -> TraceContext {
 }
 
 impl Ingest {
-    /// Runs what is to end with an event being kept, and counts what became of it.
-    pub(crate) async fn counted(
-        &self,
-        kind: Kind,
-        keeping: impl Future<Output = Result<(AdEvent, Kept), Refusal>>,
-    ) -> Result<AdEvent, Refusal> {
-        let arrived = self.metrics.arrived(kind);
-        let kept = keeping.await;
-        arrived.became(kept.as_ref().map(|(_, by)| *by));
-        kept.map(|(event, _)| event)
-    }
-
     /// Makes a report an event, and returns it once it is kept, and where.
     ///
     /// Every wait in here has a limit: the producer's, and the spool's.

@@ -16,7 +16,6 @@ use crate::{
 };
 
 /// `POST /ads/click` and `POST /ads/impression`.
-#[derive(Clone)]
 pub(crate) struct SingleEvents(pub(crate) Arc<Ingest>);
 
 impl DirectRoutes for SingleEvents {

@@ -10,7 +10,7 @@ use prometheus_client::{
     },
     registry::{Registry, Unit},
 };
-use proto_schemas::Kind;
+use proto_schemas::{AdEvent, Kind};
 use service_kit::openapi::Failure;
 
 use crate::{contract::failures, error::Refusal, keeper::Kept};
@@ -192,6 +192,15 @@ impl Arrived<'_> {
         self.outcome = outcome;
         let labels = RefusalLabels { kind: self.kind.as_str(), reason: told.code };
         self.metrics.refusals.get_or_create(&labels).inc();
+    }
+
+    /// Takes in what became of it, and returns the event where it is kept.
+    pub(crate) fn counted(
+        self,
+        kept: Result<(AdEvent, Kept), Refusal>,
+    ) -> Result<AdEvent, Refusal> {
+        self.became(kept.as_ref().map(|(_, by)| *by));
+        kept.map(|(event, _)| event)
     }
 
     pub(crate) fn became(mut self, fate: Result<Kept, &Refusal>) {

@@ -13,7 +13,7 @@ use proto_schemas::{AdEvent, AdId, Kind};
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
-use crate::{StoreError, TopicPartition, offsets::Anchor, pool, stuck};
+use crate::{StoreError, TopicPartition, offsets::Anchor, pool, stuck, totals::RAISE};
 
 /// Moves one partition from `expected` to `new`, if nobody else has moved it meanwhile.
 #[derive(Clone, Debug)]
@@ -181,16 +181,7 @@ impl CountingTransaction {
         let dead: Vec<i64> = ledger.iter().map(|it| it.1.dead).collect();
         let absent: Vec<i64> = ledger.iter().map(|it| it.1.absent).collect();
         let totals: [&(dyn ToSql + Sync); 4] = [&topics, &partitions, &ads, &events];
-        let raised = self
-            .execute(
-                "UPDATE ad_totals AS t SET events = t.events + n.events
-                 FROM unnest($1::text[], $2::int[], $3::bigint[], $4::bigint[])
-                      AS n(topic, kafka_partition, ad_id, events)
-                 WHERE t.topic = n.topic AND t.kafka_partition = n.kafka_partition
-                   AND t.ad_id = n.ad_id",
-                &totals,
-            )
-            .await?;
+        let raised = self.execute(RAISE, &totals).await?;
         if raised < new_events.len() as u64 {
             // Those without a row. Nobody else can have made one meanwhile: the fence is ours.
             self.execute(

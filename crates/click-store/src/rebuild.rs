@@ -6,7 +6,7 @@ use deadpool_postgres::{Pool, Transaction};
 use proto_schemas::AdId;
 use uuid::Uuid;
 
-use crate::{StoreError, TopicPartition, audit};
+use crate::{StoreError, TopicPartition, audit, totals::RAISE};
 
 /// What [`totals`] did.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -166,16 +166,7 @@ async fn correct_totals(
             &[&topics, &partitions, &ads],
         )
         .await?;
-    transaction
-        .execute(
-            "UPDATE ad_totals AS t SET events = t.events + c.by
-             FROM unnest($1::text[], $2::int[], $3::bigint[], $4::bigint[])
-                  AS c(topic, kafka_partition, ad_id, by)
-             WHERE t.topic = c.topic AND t.kafka_partition = c.kafka_partition
-               AND t.ad_id = c.ad_id",
-            &[&topics, &partitions, &ads, &by],
-        )
-        .await?;
+    transaction.execute(RAISE, &[&topics, &partitions, &ads, &by]).await?;
     Ok(())
 }
 

@@ -8,6 +8,13 @@ use uuid::Uuid;
 
 use crate::{StoreError, TopicPartition};
 
+/// Adds to totals that have a row, and says how many had. Parameters, one element for each total:
+/// topics, partitions, ads, and what is added.
+pub(crate) const RAISE: &str = "UPDATE ad_totals AS t SET events = t.events + n.events
+     FROM unnest($1::text[], $2::int[], $3::bigint[], $4::bigint[])
+          AS n(topic, kafka_partition, ad_id, events)
+     WHERE t.topic = n.topic AND t.kafka_partition = n.kafka_partition AND t.ad_id = n.ad_id";
+
 /// What a reader must know before it may believe Redis.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct View {

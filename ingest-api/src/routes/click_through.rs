@@ -77,8 +77,9 @@ pub(crate) async fn follow(
         ingest.metrics.led_on_uncounted(Outcome::Overloaded);
         return Ok(onward);
     };
-    let keeping = keep(&ingest, client, &parameters, &headers);
-    if let Err(refusal) = ingest.counted(Kind::Click, keeping).await {
+    let arrived = ingest.metrics.arrived(Kind::Click);
+    let kept = keep(&ingest, client, &parameters, &headers).await;
+    if let Err(refusal) = arrived.counted(kept) {
         ingest.metrics.led_on_uncounted(refusal.outcome());
     }
     Ok(onward)

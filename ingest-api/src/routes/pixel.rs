@@ -116,6 +116,7 @@ async fn keep(
         gate.admit_one(kind, report.ad_id).await?;
         ingest.keep(kind, &Caller::new(client, headers), report).await
     };
-    ingest.counted(kind, keeping).await?;
+    let arrived = ingest.metrics.arrived(kind);
+    arrived.counted(keeping.await)?;
     Ok((gate.standing(), Pixel))
 }

@@ -89,9 +89,7 @@ pub(crate) async fn post(
 ) -> Result<(Standing, Json<Received>), Refusal> {
     let mut gate = ingest.limits.gate(client);
     let arrived = ingest.metrics.arrived(kind);
-    let kept = keep(ingest, kind, client, &mut gate, request).await;
-    arrived.became(kept.as_ref().map(|(_, by)| *by));
-    let (event, _by) = kept?;
+    let event = arrived.counted(keep(ingest, kind, client, &mut gate, request).await)?;
     let message = match kind {
         Kind::Click => "Click received",
         Kind::Impression => "Impression received",

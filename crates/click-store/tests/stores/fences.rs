@@ -81,11 +81,7 @@ async fn batches_of_many_partitions_in_any_order_never_wait_in_a_circle() {
 #[tokio::test]
 async fn the_same_event_from_two_partitions_at_once_is_stored_once() {
     let stores = Stores::new("twopartitions").await;
-    stores.see_partitions(2).await;
-    let one = [stores.batch(Kind::Click, 0, 0, clicks(1, 0..50))];
-    let other = [stores.batch(Kind::Click, 1, 0, clicks(1, 0..50))];
-    let first = open(&stores, &one).await;
-    store(&first, &one, &mut RecentEvents::default()).await.unwrap();
+    let (first, other) = in_two_partitions(&stores).await;
 
     // Its fence is free; it waits at the first row that the other has inserted.
     let (second, ()) = tokio::join!(count(&stores.pool, &other), async {
@@ -102,11 +98,7 @@ async fn the_same_event_from_two_partitions_at_once_is_stored_once() {
 async fn the_same_event_from_two_partitions_at_once_is_stored_by_the_second_where_the_first_gives_up()
  {
     let stores = Stores::new("twogaveup").await;
-    stores.see_partitions(2).await;
-    let one = [stores.batch(Kind::Click, 0, 0, clicks(1, 0..50))];
-    let other = [stores.batch(Kind::Click, 1, 0, clicks(1, 0..50))];
-    let first = open(&stores, &one).await;
-    store(&first, &one, &mut RecentEvents::default()).await.unwrap();
+    let (first, other) = in_two_partitions(&stores).await;
 
     let (second, ()) = tokio::join!(count(&stores.pool, &other), async {
         until_one_waits(&stores).await;
@@ -164,6 +156,17 @@ async fn after_lock_timeouts<T>(work: impl AsyncFn() -> Result<T, StoreError>) -
     })
     .await
     .expect("the fence is free")
+}
+
+/// The same events in two partitions: those of the first are stored by a transaction that is still
+/// open, those of the second are returned.
+async fn in_two_partitions(stores: &Stores) -> (Box<CountingTransaction>, [Batch; 1]) {
+    stores.see_partitions(2).await;
+    let one = [stores.batch(Kind::Click, 0, 0, clicks(1, 0..50))];
+    let other = [stores.batch(Kind::Click, 1, 0, clicks(1, 0..50))];
+    let first = open(stores, &one).await;
+    store(&first, &one, &mut RecentEvents::default()).await.unwrap();
+    (first, other)
 }
 
 async fn open(stores: &Stores, batch: &[Batch]) -> Box<CountingTransaction> {

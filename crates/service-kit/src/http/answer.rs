@@ -7,8 +7,8 @@ use axum::extract::{ConnectInfo, Request};
 use axum::response::Response;
 use tower::ServiceExt as _;
 
-/// Answers requests. A clone is made for each of them.
-pub trait Answer: Clone + Send + Sync + 'static {
+/// Answers requests. Shared by all connections.
+pub trait Answer: Send + Sync + 'static {
     /// Answers a request of `peer`.
     fn answer(&self, request: Request, peer: SocketAddr) -> impl Future<Output = Response> + Send;
 }

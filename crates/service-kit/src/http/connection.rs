@@ -57,7 +57,7 @@ pub(super) struct Connection<A> {
     pub(super) peer: SocketAddr,
     /// Held until the connection is closed.
     pub(super) place: Place,
-    pub(super) api: A,
+    pub(super) api: Arc<A>,
     pub(super) limits: Arc<ServerLimits>,
     pub(super) metrics: ServerMetrics,
     pub(super) shutdown: CancellationToken,
@@ -86,7 +86,7 @@ async fn serve_requests(
     stream: &mut TcpStream,
     peer: SocketAddr,
     pace: &Arc<Pace>,
-    api: impl Answer,
+    api: Arc<impl Answer>,
     limits: &ServerLimits,
     shutdown: CancellationToken,
 ) -> Result<Option<Closed>, Box<dyn std::error::Error + Send + Sync>> {
@@ -112,7 +112,7 @@ async fn serve_requests(
         let max_headers = limits.max_headers;
         service_fn(move |request: Request<Incoming>| {
             let turn = pace.begin();
-            answer(request, peer, api.clone(), turn, max_headers, shutdown.clone())
+            answer(request, peer, Arc::clone(&api), turn, max_headers, shutdown.clone())
         })
     };
     let ended = if is_http2(&first_bytes[..read]) {
@@ -231,7 +231,7 @@ fn http2(limits: &ServerLimits) -> http2::Builder<TokioExecutor> {
 async fn answer(
     request: Request<Incoming>,
     peer: SocketAddr,
-    api: impl Answer,
+    api: Arc<impl Answer>,
     _turn: Turn,
     max_headers: usize,
     shutdown: CancellationToken,

@@ -19,7 +19,7 @@ use crate::metrics::HttpMetrics;
 use crate::traces;
 
 /// Routes that can be answered without the router.
-pub trait DirectRoutes: Clone + Send + Sync + 'static {
+pub trait DirectRoutes: Send + Sync + 'static {
     /// One of them.
     type Route: Copy + Send + Sync;
 
@@ -39,7 +39,7 @@ pub trait DirectRoutes: Clone + Send + Sync + 'static {
 
 /// A router, and direct routes in front of it. While traces are recorded the router answers
 /// everything: it has the spans.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Direct<R> {
     short: R,
     router: Router,

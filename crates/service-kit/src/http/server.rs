@@ -48,7 +48,7 @@ pub async fn serve<A: Answer>(
     metrics: ServerMetrics,
     shutdown: CancellationToken,
 ) {
-    let limits = Arc::new(limits);
+    let (api, limits) = (Arc::new(api), Arc::new(limits));
     let door = Door {
         listener,
         crowd: Arc::new(Crowd::new(Arc::clone(&limits), metrics.clone())),
@@ -57,7 +57,7 @@ pub async fn serve<A: Answer>(
     let mut connections = JoinSet::new();
     let welcome = |(stream, peer, place), connections: &mut JoinSet<()>| {
         let (api, limits, metrics, shutdown) =
-            (api.clone(), Arc::clone(&limits), metrics.clone(), shutdown.clone());
+            (Arc::clone(&api), Arc::clone(&limits), metrics.clone(), shutdown.clone());
         let connection = Connection { stream, peer, place, api, limits, metrics, shutdown };
         connections.spawn(connection.serve());
     };
