@@ -104,7 +104,7 @@ pub(crate) fn api(
 ) -> Direct<Totals> {
     let totals = Totals { api: Arc::clone(&api), load: load.clone() };
     let router = router(api, load, origins, http_metrics);
-    Direct::new(totals, router, http_metrics.clone(), origins.layer(METHODS))
+    Direct::new(totals, router, http_metrics.clone(), origins)
 }
 
 fn router(api: Arc<Api>, load: &Load, origins: &Origins, http_metrics: &HttpMetrics) -> Router {

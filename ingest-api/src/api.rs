@@ -8,7 +8,7 @@ use axum::{
     middleware::from_fn_with_state,
     routing::{get, post},
 };
-use proto_schemas::{AdEvent, DedupWindow, Kind, NewEvent, Timestamp, UserAgent};
+use proto_schemas::{AdEvent, DedupKey, DedupWindow, Kind, NewEvent, Timestamp, UserAgent};
 use service_kit::{
     http::{Direct, Load, Origins, cross_origin, with_fallbacks},
     metrics::{HttpMetrics, RouteStatuses},
@@ -102,7 +102,7 @@ pub(crate) fn api(
 ) -> Direct<SingleEvents> {
     let router = router(Arc::clone(ingest), origins, http_metrics);
     let singles = SingleEvents(Arc::clone(ingest));
-    Direct::new(singles, router, http_metrics.clone(), origins.layer(METHODS))
+    Direct::new(singles, router, http_metrics.clone(), origins)
 }
 
 /// Returns the same without direct routes.
@@ -131,7 +131,7 @@ fn trace(headers: &HeaderMap) -> TraceContext {
 }
 
 impl Ingest {
-    /// Makes a report an event, and returns it once it is kept, and where.
+    /// Makes a report an event, and returns its key once it is kept, and where.
     ///
     /// Every wait in here has a limit: the producer's, and the spool's.
     pub(crate) async fn keep(
@@ -139,10 +139,10 @@ impl Ingest {
         kind: Kind,
         caller: &Caller,
         report: Report,
-    ) -> Result<(AdEvent, Kept), Refusal> {
+    ) -> Result<(DedupKey, Kept), Refusal> {
         let event = self.event(kind, caller, report)?;
         let kept = self.keeper.keep(&event, &caller.trace).await?;
-        Ok((event, kept))
+        Ok((event.dedup_key, kept))
     }
 
     /// Keeps several events at once, and says of each who has it; the waits are those of one.

@@ -32,12 +32,15 @@ impl DirectRoutes for SingleEvents {
     /// As the layers of the router do it.
     async fn answer(&self, kind: Kind, request: Request, peer: SocketAddr) -> Response {
         let Self(ingest) = self;
-        let client = ingest.trust.client(peer, request.headers());
-        if let Err(refusal) = ingest.overload.admit(client, request.version()).await {
+        let (parts, body) = request.into_parts();
+        let client = ingest.trust.client(peer, &parts.headers);
+        if let Err(refusal) = ingest.overload.admit(client, parts.version).await {
             return refusal;
         }
         let response = match ingest.load.enter() {
-            Some(_place) => single::post(ingest, kind, client, request).await.into_response(),
+            Some(_place) => {
+                single::post(ingest, kind, client, &parts.headers, body).await.into_response()
+            }
             None => too_busy(),
         };
         ingest.overload.answered(client, &response);

@@ -65,7 +65,8 @@ impl Keeper {
         if self.breaker.way() == Way::Through && self.send(event, trace).await {
             return Ok(Kept::Kafka);
         }
-        spans::spool(1).around(spool.keep(&[event], trace)).await?;
+        // In a box: hardly any event needs it, and all would have room for it.
+        Box::pin(spans::spool(1).around(spool.keep(&[event], trace))).await?;
         Ok(Kept::Spool)
     }
 

@@ -10,7 +10,7 @@ use prometheus_client::{
     },
     registry::{Registry, Unit},
 };
-use proto_schemas::{AdEvent, Kind};
+use proto_schemas::{DedupKey, Kind};
 use service_kit::openapi::Failure;
 
 use crate::{contract::failures, error::Refusal, keeper::Kept};
@@ -194,13 +194,13 @@ impl Arrived<'_> {
         self.metrics.refusals.get_or_create(&labels).inc();
     }
 
-    /// Takes in what became of it, and returns the event where it is kept.
+    /// Takes in what became of it, and returns the key of the event where it is kept.
     pub(crate) fn counted(
         self,
-        kept: Result<(AdEvent, Kept), Refusal>,
-    ) -> Result<AdEvent, Refusal> {
+        kept: Result<(DedupKey, Kept), Refusal>,
+    ) -> Result<DedupKey, Refusal> {
         self.became(kept.as_ref().map(|(_, by)| *by));
-        kept.map(|(event, _)| event)
+        kept.map(|(dedup_key, _)| dedup_key)
     }
 
     pub(crate) fn became(mut self, fate: Result<Kept, &Refusal>) {

@@ -18,7 +18,7 @@ use rdkafka::{
     producer::{FutureProducer, FutureRecord, Producer as _},
 };
 use service_kit::traces::{Span, TraceContext};
-use tokio::{task::JoinError, time::timeout};
+use tokio::{task::JoinError, time::timeout_at};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error};
 
@@ -273,8 +273,8 @@ impl Pending {
     /// Cancel safe: it can be called again, and the time limit goes on from the first call.
     pub(crate) async fn acknowledged(&mut self) -> Result<(), NotAcknowledged> {
         let producer = &self.producer;
-        let limit = producer.0.deadline.saturating_sub(self.begun.elapsed());
-        let failure = match timeout(limit, &mut self.delivery).await {
+        let due = self.begun + producer.0.deadline;
+        let failure = match timeout_at(due.into(), &mut self.delivery).await {
             Ok(Ok(Ok(delivered))) => {
                 producer.0.metrics.acknowledged(self.begun.elapsed());
                 spans::delivered(&self.span, &delivered);

@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use click_link::Target;
-use proto_schemas::{AdEvent, Kind};
+use proto_schemas::{DedupKey, Kind};
 
 use crate::{
     api::{Caller, Ingest},
@@ -101,7 +101,7 @@ async fn keep(
     client: Client,
     parameters: &Parameters<'_>,
     headers: &HeaderMap,
-) -> Result<(AdEvent, Kept), Refusal> {
+) -> Result<(DedupKey, Kept), Refusal> {
     let mut gate = ingest.limits.gate(client);
     gate.enter(Kind::Click)?;
     let report = Report::from_parameters(parameters)?;

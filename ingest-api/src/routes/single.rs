@@ -4,9 +4,11 @@ use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
     Json,
+    body::Body,
     extract::{ConnectInfo, Request, State},
+    http::HeaderMap,
 };
-use proto_schemas::{AdEvent, Kind};
+use proto_schemas::{DedupKey, Kind};
 use serde::Serialize;
 use service_kit::http::read_body;
 use utoipa::ToSchema;
@@ -54,8 +56,9 @@ pub(crate) async fn click(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     request: Request,
 ) -> Result<(Standing, Json<Received>), Refusal> {
-    let client = ingest.trust.client(peer, request.headers());
-    post(&ingest, Kind::Click, client, request).await
+    let (parts, body) = request.into_parts();
+    let client = ingest.trust.client(peer, &parts.headers);
+    post(&ingest, Kind::Click, client, &parts.headers, body).await
 }
 
 /// Takes one impression, and answers once it is kept
@@ -76,8 +79,9 @@ pub(crate) async fn impression(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     request: Request,
 ) -> Result<(Standing, Json<Received>), Refusal> {
-    let client = ingest.trust.client(peer, request.headers());
-    post(&ingest, Kind::Impression, client, request).await
+    let (parts, body) = request.into_parts();
+    let client = ingest.trust.client(peer, &parts.headers);
+    post(&ingest, Kind::Impression, client, &parts.headers, body).await
 }
 
 /// Admits, reads, checks and counts a request, and answers once its event is kept.
@@ -85,16 +89,18 @@ pub(crate) async fn post(
     ingest: &Ingest,
     kind: Kind,
     client: Client,
-    request: Request,
+    headers: &HeaderMap,
+    body: Body,
 ) -> Result<(Standing, Json<Received>), Refusal> {
     let mut gate = ingest.limits.gate(client);
     let arrived = ingest.metrics.arrived(kind);
-    let event = arrived.counted(keep(ingest, kind, client, &mut gate, request).await)?;
+    let kept = keep(ingest, kind, client, &mut gate, headers, body).await;
+    let dedup_key = arrived.counted(kept)?;
     let message = match kind {
         Kind::Click => "Click received",
         Kind::Impression => "Impression received",
     };
-    let received = Received { message, click_id: event.dedup_key.to_string() };
+    let received = Received { message, click_id: dedup_key.to_string() };
     Ok((gate.standing(), Json(received)))
 }
 
@@ -103,13 +109,13 @@ async fn keep(
     kind: Kind,
     client: Client,
     gate: &mut Gate<'_>,
-    request: Request,
-) -> Result<(AdEvent, Kept), Refusal> {
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<(DedupKey, Kept), Refusal> {
     gate.enter(kind)?;
-    let (parts, body) = request.into_parts();
-    MediaType::of(&parts.headers, OF_AN_EVENT)?;
-    let body = read_body(&parts.headers, body, MAX_BODY_BYTES, ingest.body_timeout).await?;
+    MediaType::of(headers, OF_AN_EVENT)?;
+    let body = read_body(headers, body, MAX_BODY_BYTES, ingest.body_timeout).await?;
     let report = Report::from_json(&body)?;
     gate.admit_one(kind, report.ad_id).await?;
-    ingest.keep(kind, &Caller::new(client, &parts.headers), report).await
+    ingest.keep(kind, &Caller::new(client, headers), report).await
 }

@@ -60,15 +60,28 @@ pub(super) struct Connection<A> {
     pub(super) api: Arc<A>,
     pub(super) limits: Arc<ServerLimits>,
     pub(super) metrics: ServerMetrics,
+    /// Its own child of the server's: each request looks at it, and looking takes its lock.
     pub(super) shutdown: CancellationToken,
+}
+
+/// What the requests of a connection share. Its own, so that requests on several processors do not all
+/// count the same references.
+struct Shared<A> {
+    api: Arc<A>,
+    peer: SocketAddr,
+    pace: Arc<Pace>,
+    max_headers: usize,
+    shutdown: CancellationToken,
 }
 
 impl<A: Answer> Connection<A> {
     pub(super) async fn serve(self) {
         let Self { mut stream, peer, place, api, limits, metrics, shutdown } = self;
-        let pace = &place.pace;
+        let pace = Arc::clone(&place.pace);
+        let max_headers = limits.max_headers;
+        let shared = Arc::new(Shared { api, peer, pace, max_headers, shutdown });
 
-        let ended = serve_requests(&mut stream, peer, pace, api, &limits, shutdown).await;
+        let ended = serve_requests(&mut stream, shared, &limits).await;
         match ended {
             Ok(Some(reason)) => metrics.closed(reason),
             Ok(None) => linger(&mut stream).await,
@@ -84,11 +97,8 @@ impl<A: Answer> Connection<A> {
 /// Returns why the server closed the connection, where it did so by itself.
 async fn serve_requests(
     stream: &mut TcpStream,
-    peer: SocketAddr,
-    pace: &Arc<Pace>,
-    api: Arc<impl Answer>,
+    shared: Arc<Shared<impl Answer>>,
     limits: &ServerLimits,
-    shutdown: CancellationToken,
 ) -> Result<Option<Closed>, Box<dyn std::error::Error + Send + Sync>> {
     // Answers are small and complete: waiting for more to send would only delay them.
     stream.set_nodelay(true)?;
@@ -97,7 +107,8 @@ async fn serve_requests(
     #[cfg(target_os = "linux")]
     socket2::SockRef::from(&*stream).set_tcp_user_timeout(Some(limits.idle_timeout))?;
 
-    let mut patience = Patience { pace, limits, shutdown: &shutdown, stopping_since: None };
+    let Shared { pace, shutdown, .. } = &*shared;
+    let mut patience = Patience { pace, limits, shutdown, stopping_since: None };
     let mut first_bytes = [0; 24];
     let peeked = patience.wait(stream.peek(&mut first_bytes), |_| ()).await;
     let read = match peeked {
@@ -108,11 +119,10 @@ async fn serve_requests(
     let watched = InspectReader::new(stream, |bytes: &[u8]| pace.received(bytes));
     let watched = TokioIo::new(InspectWriter::new(watched, |_: &[u8]| pace.written()));
     let service = {
-        let (pace, shutdown) = (Arc::clone(pace), shutdown.clone());
-        let max_headers = limits.max_headers;
+        let shared = Arc::clone(&shared);
         service_fn(move |request: Request<Incoming>| {
-            let turn = pace.begin();
-            answer(request, peer, Arc::clone(&api), turn, max_headers, shutdown.clone())
+            let turn = shared.pace.begin();
+            answer(request, Arc::clone(&shared), turn)
         })
     };
     let ended = if is_http2(&first_bytes[..read]) {
@@ -230,25 +240,22 @@ fn http2(limits: &ServerLimits) -> http2::Builder<TokioExecutor> {
 
 async fn answer(
     request: Request<Incoming>,
-    peer: SocketAddr,
-    api: Arc<impl Answer>,
+    shared: Arc<Shared<impl Answer>>,
     _turn: Turn,
-    max_headers: usize,
-    shutdown: CancellationToken,
 ) -> Result<Response, Infallible> {
     let version = request.version();
-    let mut response = if request.headers().len() > max_headers {
-        too_many_headers(max_headers)
+    let mut response = if request.headers().len() > shared.max_headers {
+        too_many_headers(shared.max_headers)
     } else if !is_plainly_framed(request.headers()) {
         unclear_framing()
     } else {
-        api.answer(request.map(Body::new), peer).await
+        shared.api.answer(request.map(Body::new), shared.peer).await
     };
 
     if version == Version::HTTP_2 {
         // Not a word of HTTP/2.
         response.headers_mut().remove(header::CONNECTION);
-    } else if shutdown.is_cancelled() {
+    } else if shared.shutdown.is_cancelled() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(response)

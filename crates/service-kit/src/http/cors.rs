@@ -1,9 +1,13 @@
 //! Lets pages of other origins call an API, as far as the operator allows it.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
+use axum::response::Response;
+use futures::FutureExt as _;
+use tower::{Layer as _, ServiceExt as _, service_fn};
 use tower_http::cors::{AllowHeaders, CorsLayer};
 
 use crate::settings::Value;
@@ -77,8 +81,7 @@ pub fn cross_origin<S: Clone + Send + Sync + 'static>(
 }
 
 impl Origins {
-    /// What [`cross_origin`] adds, for a service by itself.
-    pub fn layer(&self, methods: impl Into<Vec<Method>>) -> CorsLayer {
+    fn layer(&self, methods: impl Into<Vec<Method>>) -> CorsLayer {
         let layer = CorsLayer::new()
             .allow_methods(methods.into())
             // Whatever it is that a page wants to send: no header here lets anybody in.
@@ -94,12 +97,46 @@ impl Origins {
     }
 }
 
+/// What [`cross_origin`] adds to the answers to requests that are no preflights, found out once
+/// instead of for each of them.
+#[derive(Debug)]
+pub(super) struct Additions {
+    /// To a request without an origin. `None` where that cannot be said beforehand.
+    headers: Option<Vec<(HeaderName, HeaderValue)>>,
+    /// Whether requests with an origin get the same.
+    for_any_origin: bool,
+}
+
+impl Additions {
+    pub(super) fn of(origins: &Origins) -> Self {
+        let nothing = service_fn(async |_request| Ok::<_, Infallible>(Response::default()));
+        let answer = origins.layer([]).layer(nothing).oneshot(Request::new(())).now_or_never();
+        let answer: Option<Response> = answer.map(|it| match it {
+            Ok(answer) => answer,
+            Err(never) => match never {},
+        });
+        let headers =
+            answer.map(|it| it.headers().iter().map(|(n, v)| (n.clone(), v.clone())).collect());
+        Self { headers, for_any_origin: *origins == Origins::Any }
+    }
+
+    /// Whether they are all that a request with these headers would get.
+    pub(super) fn are_known_for(&self, headers: &HeaderMap) -> bool {
+        self.headers.is_some() && (self.for_any_origin || !headers.contains_key(header::ORIGIN))
+    }
+
+    pub(super) fn add_to(&self, response: &mut Response) {
+        for (name, value) in self.headers.iter().flatten() {
+            response.headers_mut().append(name, value.clone());
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use axum::body::Body;
-    use axum::http::{HeaderMap, Request, StatusCode};
+    use axum::http::StatusCode;
     use axum::routing::post;
-    use tower::ServiceExt as _;
 
     use super::*;
     use crate::http::with_fallbacks;
@@ -189,6 +226,32 @@ mod tests {
 
         assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);
         assert_eq!(get(&headers, "access-control-allow-origin"), Some("*"));
+    }
+
+    #[tokio::test]
+    async fn what_is_added_is_known_beforehand_unless_it_depends_on_the_origin() {
+        let listed = origins(PAGE);
+        let with_origin = HeaderMap::from_iter([(header::ORIGIN, HeaderValue::from_static(PAGE))]);
+        for (origins, request) in
+            [(&Origins::Any, &[][..]), (&Origins::Any, &PREFLIGHT[..1]), (&listed, &[][..])]
+        {
+            let additions = Additions::of(origins);
+            let (_, expected) = send(origins, Method::POST, request).await;
+            let mut response = Response::default();
+            additions.add_to(&mut response);
+
+            for name in [
+                header::ACCESS_CONTROL_ALLOW_ORIGIN,
+                header::VARY,
+                header::ACCESS_CONTROL_EXPOSE_HEADERS,
+                header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
+            ] {
+                assert_eq!(response.headers().get(&name), expected.get(&name), "{origins:?}");
+            }
+            assert!(additions.are_known_for(&HeaderMap::new()));
+        }
+        assert!(Additions::of(&Origins::Any).are_known_for(&with_origin));
+        assert!(!Additions::of(&listed).are_known_for(&with_origin));
     }
 
     #[test]

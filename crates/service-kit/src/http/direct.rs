@@ -4,17 +4,17 @@
 //! each: that took more than reading, checking and keeping a click (`docs/PERFORMANCE.md`). Here a
 //! request meets the same layers, in the same order, as one future.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::pin;
 
 use axum::Router;
 use axum::extract::Request;
 use axum::http::Method;
 use axum::response::Response;
-use tower::{Layer as _, ServiceExt as _, service_fn};
-use tower_http::cors::CorsLayer;
+use futures::FutureExt as _;
 
 use super::answer::Answer;
+use super::cors::{Additions, Origins};
 use crate::metrics::HttpMetrics;
 use crate::traces;
 
@@ -44,34 +44,34 @@ pub struct Direct<R> {
     short: R,
     router: Router,
     metrics: HttpMetrics,
-    cross_origin: CorsLayer,
+    cross_origin: Additions,
 }
 
 impl<R: DirectRoutes> Direct<R> {
-    /// Puts `short` in front of `router`, which must answer them alike: `metrics` and `cross_origin`
-    /// are those that it has.
-    pub fn new(short: R, router: Router, metrics: HttpMetrics, cross_origin: CorsLayer) -> Self {
-        Self { short, router, metrics, cross_origin }
+    /// Puts `short` in front of `router`, which must answer them alike: `metrics` and `origins` are
+    /// those that it has.
+    pub fn new(short: R, router: Router, metrics: HttpMetrics, origins: &Origins) -> Self {
+        Self { short, router, metrics, cross_origin: Additions::of(origins) }
+    }
+
+    fn find(&self, request: &Request) -> Option<(R::Route, &'static str)> {
+        let found = self.short.find(request.method(), request.uri().path())?;
+        (!traces::on() && self.cross_origin.are_known_for(request.headers())).then_some(found)
     }
 }
 
 impl<R: DirectRoutes> Answer for Direct<R> {
     async fn answer(&self, request: Request, peer: SocketAddr) -> Response {
+        let Some((route, name)) = self.find(&request) else {
+            // In a box, or the future of every request would be as large as the router's.
+            return Box::pin(self.router.answer(request, peer)).await;
+        };
         let method = request.method().clone();
-        let found = self.short.find(&method, request.uri().path()).filter(|_| !traces::on());
-        let Some((route, name)) = found else { return self.router.answer(request, peer).await };
-        let answering = move |request| {
-            // The one box: what is around it would hold, and move, the whole of it twice.
-            let answering = Box::pin(self.short.answer(route, request, peer));
-            async { Ok::<_, Infallible>(answering.await) }
-        };
-        let answering = self.cross_origin.layer(service_fn(answering)).oneshot(request);
-        let answering = async {
-            match answering.await {
-                Ok(response) => response,
-                Err(never) => match never {},
-            }
-        };
-        self.metrics.track(name, &method, answering).await
+        let answering = self.short.answer(route, request, peer).map(|mut response| {
+            self.cross_origin.add_to(&mut response);
+            response
+        });
+        // Pinned, as whoever takes a future by value has room for it twice, and moves it.
+        self.metrics.track(name, &method, pin!(answering)).await
     }
 }

@@ -56,7 +56,7 @@ impl Pace {
 
     /// Bytes have arrived.
     pub(super) fn received(&self, bytes: &[u8]) {
-        self.state().received(bytes, Instant::now());
+        self.state().received(bytes, Instant::now);
     }
 
     /// The client has taken a part of its answer.
@@ -119,13 +119,13 @@ impl State {
         Self { http2: false, served: false, in_flight: 0, waiting_since: now, head_begun: false }
     }
 
-    fn received(&mut self, bytes: &[u8], now: Instant) {
+    fn received(&mut self, bytes: &[u8], now: impl FnOnce() -> Instant) {
         if bytes.is_empty() || self.in_flight > 0 || self.head_begun || self.http2 {
             return;
         }
         self.http2 = !self.served && is_http2(bytes);
         self.head_begun = !self.http2;
-        self.waiting_since = now;
+        self.waiting_since = now();
     }
 
     fn written(&mut self, now: Instant) {
@@ -195,8 +195,8 @@ mod tests {
         let mut state = State::new(start);
         assert_eq!(until(&state, start), Some((75, Closed::Idle)));
 
-        state.received(b"P", start + 60 * SECOND);
-        state.received(b"OST", start + 64 * SECOND);
+        state.received(b"P", || start + 60 * SECOND);
+        state.received(b"OST", || start + 64 * SECOND);
 
         assert_eq!(until(&state, start), Some((70, Closed::SlowHead)));
     }
@@ -205,7 +205,7 @@ mod tests {
     fn nobody_is_waited_for_while_a_request_is_answered_and_the_idle_time_begins_after_it() {
         let start = Instant::now();
         let mut state = State::new(start);
-        state.received(b"GET / HTTP/1.1\r\n\r\n", start);
+        state.received(b"GET / HTTP/1.1\r\n\r\n", || start);
 
         state.begin();
         assert_eq!(until(&state, start), None);
@@ -220,8 +220,8 @@ mod tests {
     fn on_http2_only_requests_keep_a_connection_from_being_idle() {
         let start = Instant::now();
         let mut state = State::new(start);
-        state.received(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", start);
-        state.received(b"a ping", start + 20 * SECOND);
+        state.received(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", || start);
+        state.received(b"a ping", || start + 20 * SECOND);
         state.written(start + 20 * SECOND);
         assert_eq!(until(&state, start), Some((75, Closed::Idle)));
 

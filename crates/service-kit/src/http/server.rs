@@ -57,7 +57,7 @@ pub async fn serve<A: Answer>(
     let mut connections = JoinSet::new();
     let welcome = |(stream, peer, place), connections: &mut JoinSet<()>| {
         let (api, limits, metrics, shutdown) =
-            (Arc::clone(&api), Arc::clone(&limits), metrics.clone(), shutdown.clone());
+            (Arc::clone(&api), Arc::clone(&limits), metrics.clone(), shutdown.child_token());
         let connection = Connection { stream, peer, place, api, limits, metrics, shutdown };
         connections.spawn(connection.serve());
     };
