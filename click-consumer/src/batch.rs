@@ -53,9 +53,9 @@ impl Batch {
         generation: u64,
         expected: i64,
         record: Record,
-        now: Instant,
+        now: impl FnOnce() -> Instant,
     ) {
-        self.opened.get_or_insert(now);
+        self.opened.get_or_insert_with(now);
         self.records += 1;
         self.bytes += record.raw.size();
         self.runs
@@ -197,7 +197,7 @@ mod tests {
     fn batch(records: &[(i32, i64)]) -> Batch {
         let mut batch = Batch::default();
         for &(number, offset) in records {
-            batch.push(partition(number), 1, offset, record(offset), Instant::now());
+            batch.push(partition(number), 1, offset, record(offset), Instant::now);
         }
         batch
     }
@@ -228,8 +228,8 @@ mod tests {
         let (start, mut batch) = (Instant::now(), Batch::default());
         assert_eq!(batch.deadline(LIMITS), None);
 
-        batch.push(partition(0), 1, 0, record(0), start);
-        batch.push(partition(0), 1, 1, record(1), start + Duration::from_secs(9));
+        batch.push(partition(0), 1, 0, record(0), || start);
+        batch.push(partition(0), 1, 1, record(1), || start + Duration::from_secs(9));
 
         assert_eq!(batch.deadline(LIMITS), Some(start + Duration::from_millis(100)));
     }
@@ -237,8 +237,8 @@ mod tests {
     #[test]
     fn offsets_without_a_record_are_passed_and_counted() {
         let mut batch = Batch::default();
-        batch.push(partition(0), 1, 5, record(7), Instant::now());
-        batch.push(partition(0), 1, 8, record(10), Instant::now());
+        batch.push(partition(0), 1, 5, record(7), Instant::now);
+        batch.push(partition(0), 1, 8, record(10), Instant::now);
 
         let (_, run) = batch.runs().next().expect("one run");
 

@@ -228,9 +228,11 @@ fn received_of(run: &Run, unknown: &HashSet<AdId>) -> Vec<Timestamp> {
 
 fn ads_of(batch: &Batch) -> Vec<AdId> {
     let records = batch.runs().flat_map(|(_, run)| &run.records);
-    let ads: HashSet<AdId> =
-        records.filter_map(|it| it.content.as_ref().ok()).map(|it| it.ad_id).collect();
-    ads.into_iter().collect()
+    let events = records.filter_map(|it| it.content.as_ref().ok());
+    let mut ads: Vec<AdId> = events.map(|it| it.ad_id).collect();
+    ads.sort_unstable();
+    ads.dedup();
+    ads
 }
 
 fn events_of<'a>(batch: &'a Batch, kind: Kind, unknown: &HashSet<AdId>) -> Vec<Located<'a>> {

@@ -94,8 +94,10 @@ impl Reader {
         let mut state = State::default();
         while !shutdown.is_cancelled() {
             self.follow_assignment(&mut state);
-            self.hand_over(&mut state)?;
-            let polled = self.consumer.poll(self.poll_timeout(&state));
+            // Once for each record: the clock takes as long as many a step of reading one.
+            let now = Instant::now();
+            self.hand_over(&mut state, now)?;
+            let polled = self.consumer.poll(self.poll_timeout(&state, now));
             // Asked after the poll: the word comes before the first record of the other topic.
             if self.consumer.context().topic_was_made_again() {
                 warn!("a topic was made again, comparing every partition with what was counted");
@@ -114,10 +116,10 @@ impl Reader {
         Ok(())
     }
 
-    fn poll_timeout(&self, state: &State) -> Duration {
+    fn poll_timeout(&self, state: &State, now: Instant) -> Duration {
         match state.batch.deadline(self.limits) {
             Some(deadline) if !state.paused && !state.waiting => {
-                deadline.saturating_duration_since(Instant::now()).min(POLL)
+                deadline.saturating_duration_since(now).min(POLL)
             }
             _ => POLL,
         }
@@ -191,14 +193,14 @@ impl Reader {
     }
 
     /// Hands the batch on when it is due and somebody is free to take it.
-    fn hand_over(&self, state: &mut State) -> Result<(), ReaderError> {
+    fn hand_over(&self, state: &mut State, now: Instant) -> Result<(), ReaderError> {
         let full = state.batch.is_full(self.limits);
         if !full {
             // Its partitions may have been taken away while it waited.
             self.resume(state);
         }
         state.waiting = false;
-        let due = state.batch.deadline(self.limits).is_some_and(|it| it <= Instant::now());
+        let due = state.batch.deadline(self.limits).is_some_and(|it| it <= now);
         if !due && !full {
             return Ok(());
         }
@@ -268,7 +270,7 @@ impl Reader {
         match cursor.judge(message.offset(), || RawRecord::copy(message).anchor()) {
             Verdict::Count { expected } => {
                 let record = Record::read(message, partition.kind, self.age);
-                state.batch.push(partition, generation, expected, record, Instant::now());
+                state.batch.push(partition, generation, expected, record, Instant::now);
                 if traces::on()
                     && state.batch.takes_traces()
                     && let Some(trace) = trace_of(message)

@@ -1,23 +1,20 @@
 //! Rows 1 and 2: what ingest takes for a POST, against a bare route that parses the same JSON.
 
-use std::{
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
 use e2e::{Pipeline, Program};
 use proto_schemas::Kind;
 
-use super::{BEHIND_A_PROXY, BareRoute, Effort};
+use super::{
+    BEHIND_A_PROXY, BareRoute, Effort,
+    cost::{Cost, Server},
+};
 use crate::{
-    cpu,
-    load::{self, Answers, Pace, Plan},
-    pairs::Pairs,
-    report::{Row, Target, float},
+    load::{self, Answers, Plan},
+    report::{Row, Target},
     requests::SingleClicks,
 };
 
@@ -30,8 +27,6 @@ const CONNECTIONS: u32 = 64;
 /// Enough for it although each request waits for an acknowledgement.
 pub(super) const WAITING_CONNECTIONS: u32 = 256;
 
-const WARM_UP: Duration = Duration::from_millis(500);
-
 /// Row 1.
 pub(crate) async fn without_kafka(effort: Effort) -> anyhow::Result<Row> {
     let pipeline = Pipeline::new("bench-ingest-without-kafka").await;
@@ -39,15 +34,11 @@ pub(crate) async fn without_kafka(effort: Effort) -> anyhow::Result<Row> {
     let ingest = pipeline.start_build(Program::Ingest, binary, &BEHIND_A_PROXY).await;
     let bare = BareRoute::start(&[]).await?;
 
-    let pairs = Pairs::measure(
-        effort.pairs,
-        async || for_each_post(effort, CONNECTIONS, ingest.address(), ingest.process().id()).await,
-        async || for_each_post(effort, CONNECTIONS, bare.address, bare.pid()).await,
-    )
-    .await?;
+    let servers = (Server::of(&ingest), bare.server());
+    let cost = Cost::compare(effort, CONNECTIONS, servers, new_clicks).await?;
     let names =
         ("ingest, Kafka replaced by nothing", "a bare axum route that parses the same JSON");
-    Ok(Row::of_pairs("1", names, "µs of processor for each POST", &pairs, Target::AtMost(1.3)))
+    Ok(Row::of_pairs("1", names, &cost.unit("POST"), &cost.pairs, Target::AtMost(1.3)))
 }
 
 /// Row 2.
@@ -59,30 +50,10 @@ pub(crate) async fn acknowledged(effort: Effort) -> anyhow::Result<Row> {
     let args = ["--brokers", &brokers, "--topic", topics.of(Kind::Click)];
     let bare = BareRoute::start(&args).await?;
 
-    let connections = WAITING_CONNECTIONS;
-    let pairs = Pairs::measure(
-        effort.pairs,
-        async || for_each_post(effort, connections, ingest.address(), ingest.process().id()).await,
-        async || for_each_post(effort, connections, bare.address, bare.pid()).await,
-    )
-    .await?;
+    let servers = (Server::of(&ingest), bare.server());
+    let cost = Cost::compare(effort, WAITING_CONNECTIONS, servers, new_clicks).await?;
     let names = ("ingest, acknowledged by Kafka", "the bare route and a bare librdkafka loop");
-    Ok(Row::of_pairs("2", names, "µs of processor for each POST", &pairs, Target::AtMost(1.2)))
-}
-
-/// Microseconds of processor that the server takes for each click that is posted by itself.
-async fn for_each_post(
-    effort: Effort,
-    connections: u32,
-    to: SocketAddr,
-    pid: u32,
-) -> anyhow::Result<f64> {
-    let plan = Plan { to, connections, pace: Pace::Closed, lasts: WARM_UP };
-    post(plan).await?;
-    let before = cpu::taken_by(pid)?;
-    let answers = post(Plan { lasts: effort.load, ..plan }).await?.all_accepted()?;
-    let taken = cpu::taken_by(pid)?.saturating_sub(before);
-    Ok(taken.as_secs_f64() * 1e6 / float(answers.all()))
+    Ok(Row::of_pairs("2", names, &cost.unit("POST"), &cost.pairs, Target::AtMost(1.2)))
 }
 
 /// Posts clicks one by one, none of which was posted before.
@@ -97,6 +68,11 @@ pub(crate) async fn post_to(
     accepted: Arc<AtomicU64>,
 ) -> anyhow::Result<Answers> {
     load::run_and_tell(plan, move |_| SingleClicks::new(ads, new_seed()), accepted).await
+}
+
+/// Clicks for one connection, none of which was posted before.
+fn new_clicks(_connection: u32) -> SingleClicks {
+    SingleClicks::new(ADS, new_seed())
 }
 
 /// A seed that nobody else in this process has.

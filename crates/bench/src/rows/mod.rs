@@ -3,6 +3,7 @@
 pub(crate) mod analytics;
 pub(crate) mod batches;
 pub(crate) mod big_table;
+mod cost;
 pub(crate) mod counting;
 pub(crate) mod growth;
 pub(crate) mod headline;
@@ -101,8 +102,8 @@ impl BareRoute {
         Ok(Self { process, address })
     }
 
-    pub(crate) fn pid(&self) -> u32 {
-        self.process.id()
+    fn server(&self) -> cost::Server {
+        cost::Server { address: self.address, pid: self.process.id() }
     }
 }
 
