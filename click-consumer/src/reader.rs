@@ -54,7 +54,7 @@ pub(crate) struct Reader {
     pub(crate) assignment: Assignment,
     pub(crate) age: AgeLimits,
     pub(crate) limits: BatchLimits,
-    /// Holds one batch: with the one being gathered and the one being stored, three are in memory,
+    /// Holds one batch: with the one being gathered, the one being stored and the one being released, four are in memory,
     /// beside what librdkafka has fetched.
     pub(crate) batches: mpsc::Sender<Batch>,
     pub(crate) runtime: Handle,

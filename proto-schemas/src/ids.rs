@@ -72,10 +72,7 @@ impl UserAgent {
     /// Takes what a header held: what is not UTF-8 is replaced, control characters are dropped, and
     /// the rest is cut at 512 bytes. `None` where nothing is left.
     pub fn from_header(value: &[u8]) -> Option<Self> {
-        // Nearly all are plain. All bytes are looked at, whatever is found, because that takes few
-        // instructions for many at once.
-        let plain = value.iter().fold(true, |plain, byte| plain & (b' '..=b'~').contains(byte));
-        if plain && (1..=Self::MAX_BYTES).contains(&value.len()) {
+        if is_plain(value) && (1..=Self::MAX_BYTES).contains(&value.len()) {
             return String::from_utf8(value.to_vec()).ok().map(Self);
         }
         let mut text: String =
@@ -86,14 +83,19 @@ impl UserAgent {
 
     /// Takes a text that must be well formed already.
     pub(crate) fn checked(text: String) -> Option<Self> {
-        let well_formed =
-            (1..=Self::MAX_BYTES).contains(&text.len()) && !text.chars().any(char::is_control);
-        well_formed.then_some(Self(text))
+        let well_formed = is_plain(text.as_bytes()) || !text.chars().any(char::is_control);
+        (well_formed && (1..=Self::MAX_BYTES).contains(&text.len())).then_some(Self(text))
     }
 
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Whether these are letters, digits, signs and spaces of ASCII, as nearly always.
+fn is_plain(text: &[u8]) -> bool {
+    // All bytes are looked at, whatever is found, because that takes few instructions for many at once.
+    text.iter().fold(true, |plain, byte| plain & (b' '..=b'~').contains(byte))
 }
 
 #[cfg(test)]
