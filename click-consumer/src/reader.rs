@@ -54,8 +54,8 @@ pub(crate) struct Reader {
     pub(crate) assignment: Assignment,
     pub(crate) age: AgeLimits,
     pub(crate) limits: BatchLimits,
-    /// Holds one batch: with the one being gathered, the one being stored and the one being released, four are in memory,
-    /// beside what librdkafka has fetched.
+    /// Holds one batch: with the one being gathered, the one being stored and the one being released,
+    /// four are in memory, beside what librdkafka has fetched.
     pub(crate) batches: mpsc::Sender<Batch>,
     pub(crate) runtime: Handle,
     pub(crate) metrics: Metrics,
