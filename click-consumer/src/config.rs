@@ -31,7 +31,7 @@ pub struct Config {
     /// Defaults to 5,000.
     pub batch_max_events: usize,
     /// `BATCH_MAX_BYTES`: how large the records of one batch may be together, 64 KiB or more. Up to
-    /// four batches are in memory. Defaults to `8MiB`.
+    /// three batches are in memory. Defaults to `8MiB`.
     pub batch_max_bytes: Bytes,
     /// `BATCH_MAX_AGE`: how long the first event of a batch waits for others. This much is added to
     /// the time until an event is counted. At most 10 s. Defaults to `100ms`.
@@ -70,7 +70,7 @@ impl Settings for Config {
         let batch_max_bytes: Bytes = vars.or(
             "BATCH_MAX_BYTES",
             "8MiB",
-            "How large the records of one batch may be together; up to four are in memory",
+            "How large the records of one batch may be together; up to three are in memory",
         );
         vars.check("BATCH_MAX_BYTES", batch_max_bytes.0 >= 64 * 1024, "must be 64KiB or more");
         let batch_max_age: Duration = vars.or(

@@ -14,7 +14,6 @@ use rdkafka::{
 use service_kit::{readiness::Check, retry::Backoff};
 use tokio::{
     sync::mpsc,
-    task::spawn_blocking,
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -109,9 +108,6 @@ impl Counter {
                     self.metrics.committed(batch.records(), started.elapsed());
                     self.tell(counted);
                     backoff.reset();
-                    // Thousands of small pieces of memory, for whose release the next batch need not
-                    // wait. One is released at a time, or nearly: it takes less than a transaction.
-                    spawn_blocking(move || drop(batch));
                     continue;
                 }
                 Ok(Ok(Outcome::Moved(partitions))) => {

@@ -54,8 +54,8 @@ pub(crate) struct Reader {
     pub(crate) assignment: Assignment,
     pub(crate) age: AgeLimits,
     pub(crate) limits: BatchLimits,
-    /// Holds one batch: with the one being gathered, the one being stored and the one being released,
-    /// four are in memory, beside what librdkafka has fetched.
+    /// Holds one batch: with the one being gathered and the one being stored, three are in memory,
+    /// beside what librdkafka has fetched.
     pub(crate) batches: mpsc::Sender<Batch>,
     pub(crate) runtime: Handle,
     pub(crate) metrics: Metrics,
@@ -94,7 +94,7 @@ impl Reader {
         let mut state = State::default();
         while !shutdown.is_cancelled() {
             self.follow_assignment(&mut state);
-            // Once for each record: the clock takes as long as many a step of reading one.
+            // Once a turn: the clock takes as long as many a step of reading a record.
             let now = Instant::now();
             self.hand_over(&mut state, now)?;
             let polled = self.consumer.poll(self.poll_timeout(&state, now));

@@ -72,7 +72,7 @@ impl UserAgent {
     /// Takes what a header held: what is not UTF-8 is replaced, control characters are dropped, and
     /// the rest is cut at 512 bytes. `None` where nothing is left.
     pub fn from_header(value: &[u8]) -> Option<Self> {
-        if is_plain(value) && (1..=Self::MAX_BYTES).contains(&value.len()) {
+        if (1..=Self::MAX_BYTES).contains(&value.len()) && is_plain(value) {
             return String::from_utf8(value.to_vec()).ok().map(Self);
         }
         let mut text: String =
@@ -83,8 +83,9 @@ impl UserAgent {
 
     /// Takes a text that must be well formed already.
     pub(crate) fn checked(text: String) -> Option<Self> {
-        let well_formed = is_plain(text.as_bytes()) || !text.chars().any(char::is_control);
-        (well_formed && (1..=Self::MAX_BYTES).contains(&text.len())).then_some(Self(text))
+        let well_formed = (1..=Self::MAX_BYTES).contains(&text.len())
+            && (is_plain(text.as_bytes()) || !text.chars().any(char::is_control));
+        well_formed.then_some(Self(text))
     }
 
     pub fn as_str(&self) -> &str {

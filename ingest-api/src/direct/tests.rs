@@ -31,6 +31,8 @@ struct Way<A> {
     registry: Registry,
     /// The network of its viewers: each way has limits of its own.
     network: &'static str,
+    /// The origin that its requests name.
+    origin: Option<&'static str>,
 }
 
 impl<A: Answer> Way<A> {
@@ -41,10 +43,10 @@ impl<A: Answer> Way<A> {
         headers: &[(&str, &str)],
         body: String,
     ) -> Answered {
-        let mut request = Request::post(path)
-            .header("x-forwarded-for", format!("{}.{viewer}", self.network))
-            .header(header::ORIGIN, ORIGIN);
-        for (name, value) in headers {
+        let mut request =
+            Request::post(path).header("x-forwarded-for", format!("{}.{viewer}", self.network));
+        let origin = self.origin.map(|it| ("origin", it));
+        for (name, value) in headers.iter().chain(&origin) {
             request = request.header(*name, *value);
         }
         let request = request.body(Body::from(body)).expect("a request");
@@ -86,15 +88,18 @@ async fn a_direct_route_answers_and_counts_as_the_router_does() {
     let config = Env::from_pairs(settings).read().expect("settings are valid");
     let server = bind(config).await.expect("the service is bound");
 
-    for (round, origins) in (0_u8..).zip(["*", ORIGIN, "https://other.example.com"]) {
+    let rounds = ["*", ORIGIN, "https://other.example.com"]
+        .into_iter()
+        .flat_map(|allowed| [(allowed, None), (allowed, Some(ORIGIN))]);
+    for (round, (origins, origin)) in (0_u8..).zip(rounds) {
         let origins = Origins::parse(origins).expect("origins");
         let metrics = |registry: &mut Registry| HttpMetrics::register(registry, &api::ROUTES);
         let (mut registry, mut other) = (Registry::default(), Registry::default());
         let (http_metrics, other_metrics) = (metrics(&mut registry), metrics(&mut other));
         let direct = api::api(server.ingest(), &origins, &http_metrics);
         let router = api::router(server.ingest().clone(), &origins, &other_metrics);
-        let direct = Way { answers: direct, registry, network: "198.51.100" };
-        let router = Way { answers: router, registry: other, network: "203.0.113" };
+        let direct = Way { answers: direct, registry, network: "198.51.100", origin };
+        let router = Way { answers: router, registry: other, network: "203.0.113", origin };
 
         let json = ("content-type", "application/json");
         let now = headers::rfc3339(Timestamp::now());

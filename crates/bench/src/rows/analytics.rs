@@ -54,5 +54,5 @@ pub(crate) async fn answers(effort: Effort) -> anyhow::Result<Row> {
     let servers = (Server::of(&analytics), bare.server());
     let cost = Cost::compare(effort, CONNECTIONS, servers, |_| Get("/ads/analytics")).await?;
     let names = ("GET /ads/analytics, 1,000 ads", "a bare axum route that returns the same bytes");
-    Ok(Row::of_pairs("7", names, &cost.unit("answer"), &cost.pairs, Target::AtMost(1.3)))
+    Ok(cost.row("7", names, "answer", Target::AtMost(1.3)))
 }

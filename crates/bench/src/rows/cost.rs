@@ -1,16 +1,31 @@
 //! What two servers take of the processor for each request, side by side, at the same fixed rate.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
+use anyhow::ensure;
 use e2e::Service;
+use tokio::time::sleep;
 
 use super::Effort;
 use crate::{
     cpu,
     load::{self, Pace, Plan, Requests},
     pairs::Pairs,
-    report::{float, number},
+    report::{Row, Target, float, number},
 };
+
+/// Until connections are open and what slept is awake. Not measured.
+const WARM_UP: Duration = Duration::from_millis(500);
+
+/// How much of a fixed rate has to be reached, or it was not that rate at which things were compared.
+const REACHED: f64 = 0.97;
 
 /// A server, and which process it is.
 #[derive(Clone, Copy, Debug)]
@@ -25,56 +40,108 @@ impl Server {
     }
 }
 
-/// What was measured, in microseconds of processor for each request.
-pub(super) struct Cost {
-    pub(super) pairs: Pairs,
+/// What a server did under a load.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    us_for_each: f64,
     per_second: f64,
 }
 
+/// What was measured, in microseconds of processor for each request.
+pub(super) struct Cost {
+    /// As far as both go.
+    pushed: (Run, Run),
+    /// At half of what the first could do.
+    at_half: Pairs,
+}
+
 impl Cost {
-    /// Pushes both as far as they go, which also warms up what is behind them; and then compares them
-    /// at half of what `measured` could do.
+    /// Pushes both as far as one thread of load can, and then compares them at half of what the first
+    /// of them did.
     ///
     /// At the same rate, or the faster one would have more requests to share its wake-ups, and its
     /// batches to Kafka, among.
     pub(super) async fn compare<R: Requests + 'static>(
         effort: Effort,
         connections: u32,
-        (measured, bare): (Server, Server),
+        (server, bare): (Server, Server),
         requests: impl Fn(u32) -> R + Clone + Send + 'static,
     ) -> anyhow::Result<Self> {
-        let to = measured.address;
+        let to = server.address;
         let push = Plan { to, connections, pace: Pace::Closed, lasts: effort.load };
-        load::run(Plan { to: bare.address, ..push }, requests.clone()).await?.all_accepted()?;
-        let most = load::run(push, requests.clone()).await?.all_accepted()?.per_second();
-        let per_second = most / 2.0;
+        // Once for nothing: a broker that was just started compiles itself meanwhile.
+        run(push, bare, requests.clone()).await?;
+        let pushed =
+            (run(push, server, requests.clone()).await?, run(push, bare, requests.clone()).await?);
+        let per_second = pushed.0.per_second / 2.0;
         let plan = Plan { pace: Pace::Open { per_second }, ..push };
-        let pairs = Pairs::measure(
+        let at_half = Pairs::measure(
             effort.pairs,
-            async || for_each_request(plan, measured, requests.clone()).await,
-            async || for_each_request(plan, bare, requests.clone()).await,
+            async || at_rate(plan, per_second, server, requests.clone()).await,
+            async || at_rate(plan, per_second, bare, requests.clone()).await,
         )
         .await?;
-        Ok(Self { pairs, per_second })
+        Ok(Self { pushed, at_half })
     }
 
-    /// What is compared, for the report.
-    pub(super) fn unit(&self, request: &str) -> String {
-        format!("µs of processor for each {request}, at {} a second", number(self.per_second))
+    /// The row of the report about it.
+    pub(super) fn row(
+        &self,
+        row: &'static str,
+        (measured, against): (&str, &str),
+        request: &str,
+        target: Target,
+    ) -> Row {
+        let with_push = |name: &str, Run { us_for_each, per_second }: Run| {
+            format!("{name} (pushed to {} a second, once: {us_for_each:.1} µs)", number(per_second))
+        };
+        let (first, second) = self.pushed;
+        let names = (with_push(measured, first), with_push(against, second));
+        let unit = format!(
+            "µs of processor for each {request} at {} a second",
+            number(first.per_second / 2.0)
+        );
+        Row::of_pairs(row, (&names.0, &names.1), &unit, &self.at_half, target)
     }
 }
 
-async fn for_each_request<R: Requests + 'static>(
+async fn at_rate<R: Requests + 'static>(
+    plan: Plan,
+    per_second: f64,
+    server: Server,
+    requests: impl Fn(u32) -> R + Send + 'static,
+) -> anyhow::Result<f64> {
+    let done = run(plan, server, requests).await?;
+    ensure!(
+        done.per_second >= per_second * REACHED,
+        "{} of {} requests a second were answered",
+        number(done.per_second),
+        number(per_second)
+    );
+    Ok(done.us_for_each)
+}
+
+/// Loads a server for a moment longer than `plan` says, and looks at it from that moment on.
+async fn run<R: Requests + 'static>(
     plan: Plan,
     server: Server,
-    requests: impl Fn(u32) -> R + Clone + Send + 'static,
-) -> anyhow::Result<f64> {
-    /// Until the connections are there, and whatever slept is awake.
-    const WARM_UP: Duration = Duration::from_millis(300);
-    let plan = Plan { to: server.address, ..plan };
-    load::run(Plan { lasts: WARM_UP, ..plan }, requests.clone()).await?;
-    let before = cpu::taken_by(server.pid)?;
-    let answers = load::run(plan, requests).await?.all_accepted()?;
-    let taken = cpu::taken_by(server.pid)?.saturating_sub(before);
-    Ok(taken.as_secs_f64() * 1e6 / float(answers.all()))
+    requests: impl Fn(u32) -> R + Send + 'static,
+) -> anyhow::Result<Run> {
+    let accepted = Arc::new(AtomicU64::new(0));
+    let whole = Plan { to: server.address, lasts: WARM_UP + plan.lasts, ..plan };
+    let load = load::run_and_tell(whole, requests, Arc::clone(&accepted));
+    let look = async {
+        sleep(WARM_UP).await;
+        let before = (cpu::taken_by(server.pid)?, accepted.load(Ordering::Relaxed));
+        sleep(plan.lasts).await;
+        let after = (cpu::taken_by(server.pid)?, accepted.load(Ordering::Relaxed));
+        anyhow::Ok((after.0.saturating_sub(before.0), after.1 - before.1))
+    };
+    let (answers, (taken, answered)) = tokio::try_join!(load, look)?;
+    answers.all_accepted()?;
+    ensure!(answered > 0, "nothing was answered");
+    Ok(Run {
+        us_for_each: taken.as_secs_f64() * 1e6 / float(answered),
+        per_second: float(answered) / plan.lasts.as_secs_f64(),
+    })
 }

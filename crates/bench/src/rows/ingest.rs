@@ -38,7 +38,7 @@ pub(crate) async fn without_kafka(effort: Effort) -> anyhow::Result<Row> {
     let cost = Cost::compare(effort, CONNECTIONS, servers, new_clicks).await?;
     let names =
         ("ingest, Kafka replaced by nothing", "a bare axum route that parses the same JSON");
-    Ok(Row::of_pairs("1", names, &cost.unit("POST"), &cost.pairs, Target::AtMost(1.3)))
+    Ok(cost.row("1", names, "POST", Target::AtMost(1.3)))
 }
 
 /// Row 2.
@@ -53,7 +53,7 @@ pub(crate) async fn acknowledged(effort: Effort) -> anyhow::Result<Row> {
     let servers = (Server::of(&ingest), bare.server());
     let cost = Cost::compare(effort, WAITING_CONNECTIONS, servers, new_clicks).await?;
     let names = ("ingest, acknowledged by Kafka", "the bare route and a bare librdkafka loop");
-    Ok(Row::of_pairs("2", names, &cost.unit("POST"), &cost.pairs, Target::AtMost(1.2)))
+    Ok(cost.row("2", names, "POST", Target::AtMost(1.2)))
 }
 
 /// Posts clicks one by one, none of which was posted before.

@@ -1,13 +1,10 @@
 //! Lets pages of other origins call an API, as far as the operator allows it.
 
-use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::response::Response;
-use futures::FutureExt as _;
-use tower::{Layer as _, ServiceExt as _, service_fn};
 use tower_http::cors::{AllowHeaders, CorsLayer};
 
 use crate::settings::Value;
@@ -16,13 +13,8 @@ use crate::settings::Value;
 /// for a day.
 const MAX_AGE: Duration = Duration::from_hours(24);
 
-/// What a page may read of an answer, beside what it always may.
-const EXPOSED: [HeaderName; 4] = [
-    header::RETRY_AFTER,
-    HeaderName::from_static("ratelimit"),
-    HeaderName::from_static("ratelimit-policy"),
-    HeaderName::from_static("x-data-source"),
-];
+/// What a page may read of an answer, beside what it always may: headers, with commas between.
+const EXPOSED: &str = "retry-after,ratelimit,ratelimit-policy,x-data-source";
 
 /// Whose pages may call an API: `*`, or a list written with commas, such as
 /// `https://example.com,https://player.example.com:8443`.
@@ -86,7 +78,7 @@ impl Origins {
             .allow_methods(methods.into())
             // Whatever it is that a page wants to send: no header here lets anybody in.
             .allow_headers(AllowHeaders::mirror_request())
-            .expose_headers(EXPOSED)
+            .expose_headers(EXPOSED.split(',').map(HeaderName::from_static).collect::<Vec<_>>())
             .max_age(MAX_AGE);
         match self {
             Self::Any => layer.allow_origin(tower_http::cors::Any).vary([]),
@@ -97,37 +89,43 @@ impl Origins {
     }
 }
 
-/// What [`cross_origin`] adds to the answers to requests that are no preflights, found out once
-/// instead of for each of them.
+/// What [`cross_origin`] adds to the answers to requests that are no preflights, without a service
+/// around the one that answers.
 #[derive(Debug)]
 pub(super) struct Additions {
-    /// To a request without an origin. `None` where that cannot be said beforehand.
-    headers: Option<Vec<(HeaderName, HeaderValue)>>,
-    /// Whether requests with an origin get the same.
-    for_any_origin: bool,
+    listed: Vec<HeaderValue>,
+    /// Whoever asks. No service sets one of them itself, so that none has to be added to.
+    always: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Additions {
     pub(super) fn of(origins: &Origins) -> Self {
-        let nothing = service_fn(async |_request| Ok::<_, Infallible>(Response::default()));
-        let answer = origins.layer([]).layer(nothing).oneshot(Request::new(())).now_or_never();
-        let answer: Option<Response> = answer.map(|it| match it {
-            Ok(answer) => answer,
-            Err(never) => match never {},
-        });
-        let headers =
-            answer.map(|it| it.headers().iter().map(|(n, v)| (n.clone(), v.clone())).collect());
-        Self { headers, for_any_origin: *origins == Origins::Any }
+        let exposed = (header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+        let (listed, always) = match origins {
+            Origins::Any => (Vec::new(), vec![(header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"), exposed]),
+            Origins::Listed(listed) => {
+                let credentials = (header::ACCESS_CONTROL_ALLOW_CREDENTIALS, "true");
+                let by_origin = (header::VARY, header::ORIGIN.as_str());
+                (listed.clone(), vec![credentials, by_origin, exposed])
+            }
+        };
+        let always = always.into_iter().map(|(it, value)| (it, HeaderValue::from_static(value)));
+        Self { listed, always: always.collect() }
     }
 
-    /// Whether they are all that a request with these headers would get.
-    pub(super) fn are_known_for(&self, headers: &HeaderMap) -> bool {
-        self.headers.is_some() && (self.for_any_origin || !headers.contains_key(header::ORIGIN))
+    /// The origin that the answer to a request with these headers is to name: one that is listed.
+    pub(super) fn named_in(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        let origin = headers.get(header::ORIGIN).filter(|it| self.listed.contains(it));
+        origin.cloned()
     }
 
-    pub(super) fn add_to(&self, response: &mut Response) {
-        for (name, value) in self.headers.iter().flatten() {
-            response.headers_mut().append(name, value.clone());
+    pub(super) fn add_to(&self, response: &mut Response, named: Option<HeaderValue>) {
+        let headers = response.headers_mut();
+        for (name, value) in &self.always {
+            headers.insert(name, value.clone());
+        }
+        if let Some(origin) = named {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         }
     }
 }
@@ -135,8 +133,10 @@ impl Additions {
 #[cfg(test)]
 mod tests {
     use axum::body::Body;
-    use axum::http::StatusCode;
+    use axum::http::{Request, StatusCode};
+    use axum::response::IntoResponse as _;
     use axum::routing::post;
+    use tower::ServiceExt as _;
 
     use super::*;
     use crate::http::with_fallbacks;
@@ -229,29 +229,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_added_is_known_beforehand_unless_it_depends_on_the_origin() {
-        let listed = origins(PAGE);
-        let with_origin = HeaderMap::from_iter([(header::ORIGIN, HeaderValue::from_static(PAGE))]);
-        for (origins, request) in
-            [(&Origins::Any, &[][..]), (&Origins::Any, &PREFLIGHT[..1]), (&listed, &[][..])]
-        {
-            let additions = Additions::of(origins);
-            let (_, expected) = send(origins, Method::POST, request).await;
-            let mut response = Response::default();
-            additions.add_to(&mut response);
+    async fn without_the_layer_an_answer_gets_the_same_headers() {
+        for origins in [Origins::Any, origins(PAGE), origins("https://example.com")] {
+            for request in [&[][..], &PREFLIGHT[..1]] {
+                let (_, expected) = send(&origins, Method::POST, request).await;
+                let additions = Additions::of(&origins);
+                let asked = request.iter().map(|(name, value)| {
+                    (HeaderName::from_static(name), HeaderValue::from_static(value))
+                });
+                let named = additions.named_in(&asked.collect());
+                let mut response = "received".into_response();
+                additions.add_to(&mut response, named);
 
-            for name in [
-                header::ACCESS_CONTROL_ALLOW_ORIGIN,
-                header::VARY,
-                header::ACCESS_CONTROL_EXPOSE_HEADERS,
-                header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
-            ] {
-                assert_eq!(response.headers().get(&name), expected.get(&name), "{origins:?}");
+                let mut added = response.headers().clone();
+                added.insert(header::CONTENT_LENGTH, HeaderValue::from_static("8"));
+                assert_eq!(added, expected, "{origins:?} {request:?}");
             }
-            assert!(additions.are_known_for(&HeaderMap::new()));
         }
-        assert!(Additions::of(&Origins::Any).are_known_for(&with_origin));
-        assert!(!Additions::of(&listed).are_known_for(&with_origin));
     }
 
     #[test]

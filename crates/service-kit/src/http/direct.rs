@@ -55,8 +55,7 @@ impl<R: DirectRoutes> Direct<R> {
     }
 
     fn find(&self, request: &Request) -> Option<(R::Route, &'static str)> {
-        let found = self.short.find(request.method(), request.uri().path())?;
-        (!traces::on() && self.cross_origin.are_known_for(request.headers())).then_some(found)
+        self.short.find(request.method(), request.uri().path()).filter(|_| !traces::on())
     }
 }
 
@@ -66,9 +65,10 @@ impl<R: DirectRoutes> Answer for Direct<R> {
             // In a box, or the future of every request would be as large as the router's.
             return Box::pin(self.router.answer(request, peer)).await;
         };
-        let method = request.method().clone();
+        let (method, named) =
+            (request.method().clone(), self.cross_origin.named_in(request.headers()));
         let answering = self.short.answer(route, request, peer).map(|mut response| {
-            self.cross_origin.add_to(&mut response);
+            self.cross_origin.add_to(&mut response, named);
             response
         });
         // Pinned, as whoever takes a future by value has room for it twice, and moves it.
