@@ -13,9 +13,9 @@ pub(crate) type Micros = u64;
 /// Places that a key may have. Keys that hash to one set compete for them.
 const WAYS: usize = 8;
 
-/// Sets that are locked together, in 64 KiB: of a piece an allocator touches one page at most before
-/// anything is in it.
-const SETS_PER_SHARD: usize = 512;
+/// Sets that are locked together, in 512 KiB. So large a piece glibc takes from the system by itself, as
+/// zeros that nobody has touched; smaller ones it clears, and all of them are resident from the start.
+const SETS_PER_SHARD: usize = 4096;
 
 /// How many numbers the keys share that find no place of their own. They take 128 KiB.
 const SHARED: usize = 16_384;
