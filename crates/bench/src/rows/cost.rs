@@ -52,8 +52,9 @@ struct Run {
 pub(super) struct Cost {
     /// As far as both go.
     pushed: (Run, Run),
-    /// At half of what the first could do.
-    at_half: Pairs,
+    /// Requests a second at which they were compared.
+    per_second: f64,
+    pairs: Pairs,
 }
 
 impl Cost {
@@ -70,19 +71,18 @@ impl Cost {
     ) -> anyhow::Result<Self> {
         let to = server.address;
         let push = Plan { to, connections, pace: Pace::Closed, lasts: effort.load };
-        // Once for nothing: a broker that was just started compiles itself meanwhile.
+        // Once for nothing: a broker that was just started, where there is one, compiles itself meanwhile.
         run(push, bare, requests.clone()).await?;
         let pushed =
             (run(push, server, requests.clone()).await?, run(push, bare, requests.clone()).await?);
         let per_second = pushed.0.per_second / 2.0;
-        let plan = Plan { pace: Pace::Open { per_second }, ..push };
-        let at_half = Pairs::measure(
+        let pairs = Pairs::measure(
             effort.pairs,
-            async || at_rate(plan, per_second, server, requests.clone()).await,
-            async || at_rate(plan, per_second, bare, requests.clone()).await,
+            async || at_rate(per_second, push, server, requests.clone()).await,
+            async || at_rate(per_second, push, bare, requests.clone()).await,
         )
         .await?;
-        Ok(Self { pushed, at_half })
+        Ok(Self { pushed, per_second, pairs })
     }
 
     /// The row of the report about it.
@@ -98,20 +98,20 @@ impl Cost {
         };
         let (first, second) = self.pushed;
         let names = (with_push(measured, first), with_push(against, second));
-        let unit = format!(
-            "µs of processor for each {request} at {} a second",
-            number(first.per_second / 2.0)
-        );
-        Row::of_pairs(row, (&names.0, &names.1), &unit, &self.at_half, target)
+        let rate = number(self.per_second);
+        let unit = format!("µs of processor for each {request} at {rate} a second");
+        Row::of_pairs(row, (&names.0, &names.1), &unit, &self.pairs, target)
     }
 }
 
+/// Microseconds of processor for each request, where so many come a second.
 async fn at_rate<R: Requests + 'static>(
-    plan: Plan,
     per_second: f64,
+    plan: Plan,
     server: Server,
     requests: impl Fn(u32) -> R + Send + 'static,
 ) -> anyhow::Result<f64> {
+    let plan = Plan { pace: Pace::Open { per_second }, ..plan };
     let done = run(plan, server, requests).await?;
     ensure!(
         done.per_second >= per_second * REACHED,

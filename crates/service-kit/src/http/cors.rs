@@ -115,8 +115,7 @@ impl Additions {
 
     /// The origin that the answer to a request with these headers is to name: one that is listed.
     pub(super) fn named_in(&self, headers: &HeaderMap) -> Option<HeaderValue> {
-        let origin = headers.get(header::ORIGIN).filter(|it| self.listed.contains(it));
-        origin.cloned()
+        headers.get(header::ORIGIN).filter(|it| self.listed.contains(it)).cloned()
     }
 
     pub(super) fn add_to(&self, response: &mut Response, named: Option<HeaderValue>) {
