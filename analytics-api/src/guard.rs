@@ -1,12 +1,12 @@
-//! Stands in front of Redis: a budget for each call, and a breaker so that a dead Redis does not
-//! cost every read that budget.
+//! Stands in front of Redis: a budget for each call, and a breaker so that a Redis that is away
+//! does not cost every read that budget.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use click_store::StoreError;
+use click_store::{Redis, StoreError};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Three failures in a row are no accident. One second is short enough for Redis to be used again
-/// soon after it is back, and makes a dead one cost one budget each second.
+/// soon after it is back, and makes one that hangs cost one budget each second.
 const RULES: Rules = Rules { failures: 3, open_for: Duration::from_secs(1) };
 
 /// Why a read has to do without Redis.
@@ -59,6 +59,7 @@ impl Fallback {
 /// The one way to Redis. Shared by all routes, because they share its fate.
 #[derive(Debug)]
 pub(crate) struct Guard {
+    redis: Redis,
     budget: Duration,
     metrics: Metrics,
     inner: Mutex<Inner>,
@@ -72,9 +73,9 @@ struct Inner {
 }
 
 impl Guard {
-    pub(crate) fn new(budget: Duration, metrics: Metrics) -> Self {
+    pub(crate) fn new(redis: Redis, budget: Duration, metrics: Metrics) -> Self {
         let inner = Inner { breaker: Breaker::new(RULES), closed: Changes::since(true) };
-        Self { budget, metrics, inner: Mutex::new(inner) }
+        Self { redis, budget, metrics, inner: Mutex::new(inner) }
     }
 
     /// How long the client of Redis may hold a command: a bit less than the budget, so that it is
@@ -96,6 +97,12 @@ impl Guard {
         let pass = self.inner().breaker.admit(Instant::now()).ok_or(Fallback::BreakerOpen)?;
         let call = Call { guard: self, pass, end: End::Abandoned, reason: String::new() };
         if pass == Pass::Probe {
+            if !self.redis.is_connected() {
+                // Known without asking: it would cost one read each second the budget, and find out
+                // nothing. The client goes on connecting by itself.
+                call.ended(End::Failed, "not connected".to_owned());
+                return Err(Fallback::BreakerOpen);
+            }
             self.metrics.breaker_is(State::HalfOpen);
         }
         match timeout(self.budget, operation).await {
@@ -169,13 +176,16 @@ mod tests {
         pin::pin,
     };
 
+    use click_store::RedisLimits;
     use futures::poll;
     use prometheus_client::registry::Registry;
 
     use super::*;
 
     fn guard(budget: Duration) -> Guard {
-        Guard::new(budget, Metrics::register(&mut Registry::default()))
+        let (nowhere, limits) = ("redis://127.0.0.1:1", RedisLimits { command: budget });
+        let redis = Redis::connect(&nowhere.into(), None, "tests", limits).unwrap();
+        Guard::new(redis, budget, Metrics::register(&mut Registry::default()))
     }
 
     fn failure() -> StoreError {

@@ -153,7 +153,7 @@ fn stores(config: &Config, metrics: &Metrics) -> anyhow::Result<(Arc<Reader>, Ac
     let redis = &config.redis;
     let ca_file = redis.ca_file.as_ref().map(CaFile::path);
     let redis = Redis::connect(&redis.url, ca_file, &redis.prefix, limits)?;
-    let guard = Arc::new(Guard::new(config.redis_budget, metrics.clone()));
+    let guard = Arc::new(Guard::new(redis.clone(), config.redis_budget, metrics.clone()));
 
     let projection = Projection::new(redis.clone());
     let cache = ActiveAdsCache::new(redis);

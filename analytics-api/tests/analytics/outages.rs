@@ -1,6 +1,9 @@
 //! A store is away, or both are.
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::{
+    net::Ipv4Addr,
+    time::{Duration, Instant},
+};
 
 use futures::future::join_all;
 use reqwest::StatusCode;
@@ -54,6 +57,22 @@ async fn a_dead_redis_does_not_cost_every_read_its_budget() {
     assert!(analytics.metric("analytics_redis_breaker_opened_total").await >= 1);
     let closed = analytics.metric(r#"analytics_redis_breaker_state{state="closed"}"#).await;
     assert_eq!(closed, 0);
+}
+
+#[tokio::test]
+async fn whether_a_redis_is_back_to_which_there_is_no_connection_is_not_asked() {
+    let stores = Stores::counted("unconnected").await;
+    let settings = [NO_REDIS, SHORT_BUDGET[0]];
+    let analytics = TestAnalytics::start_with(&stores, &settings).await;
+
+    // Time enough to ask twice.
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_millis(2_500) {
+        analytics.analytics().await.from("postgres");
+    }
+
+    let asked = analytics.fallbacks("budget").await + analytics.fallbacks("error").await;
+    assert_eq!(asked, 3, "as many as open the breaker");
 }
 
 #[tokio::test]

@@ -97,6 +97,12 @@ impl Redis {
         Ok(self.client.exists(self.keys.active_ads()).await?)
     }
 
+    /// Says whether there is a connection, as far as is known: one that broke less than 50 ms ago
+    /// still counts as one, and so does one to a Redis that hangs, for some seconds.
+    pub fn is_connected(&self) -> bool {
+        self.client.is_connected()
+    }
+
     pub(crate) fn client(&self) -> &Client {
         &self.client
     }
