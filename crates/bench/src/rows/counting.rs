@@ -42,12 +42,23 @@ pub(crate) async fn counting(effort: Effort) -> anyhow::Result<Counted> {
     let (mut consumers, mut copies) = (Vec::new(), Vec::new());
     // Once for nothing: a broker that was just started compiles itself while the first is measured.
     consumer(effort).await?;
-    for _ in 0..effort.pairs {
+    for pair in 0..effort.pairs {
         let events = new_events(effort.events)?;
-        let counted = transactions(&events).await?;
-        copies.push((counted, copy(&events).await?));
-        let pipeline = Pipeline::new("bench-consumer").await;
-        consumers.push((consumed(&pipeline, &events).await?, counted));
+        let consumed = async || consumed(&Pipeline::new("bench-consumer").await, &events).await;
+        // In turn one after the other and the other way round, so that none always comes after what
+        // leaves the server the most to tidy up.
+        let (consumer, counted, copied);
+        if pair % 2 == 0 {
+            consumer = consumed().await?;
+            counted = transactions(&events).await?;
+            copied = copy(&events).await?;
+        } else {
+            copied = copy(&events).await?;
+            counted = transactions(&events).await?;
+            consumer = consumed().await?;
+        }
+        consumers.push((consumer, counted));
+        copies.push((counted, copied));
     }
     let of_consumer = ("consumer, from Kafka to COMMIT", "only the counting transaction");
     let of_copy = ("the counting transaction", "binary COPY into a table without a key");
@@ -78,6 +89,7 @@ pub(super) async fn consumed(pipeline: &Pipeline, events: &[AdEvent]) -> anyhow:
     let all = i64::try_from(events.len())?;
     let (tenth, last) = (before + all / 10, before + all);
 
+    tidy(pipeline).await;
     let mut consumer = pipeline.spawn(Program::Consumer, &[]);
     until_within(LIMIT, "a tenth is counted", async || pipeline.counted().await >= tenth).await;
     let (begun, at_first) = (Instant::now(), pipeline.counted().await);
@@ -89,6 +101,12 @@ pub(super) async fn consumed(pipeline: &Pipeline, events: &[AdEvent]) -> anyhow:
     let code = consumer.exit_code().await;
     ensure!(code == 0, "the consumer ended with {code}");
     Ok(float((last - at_first).unsigned_abs()) / took.as_secs_f64())
+}
+
+/// Writes what others have left in the server's memory, so that it is not written during what is
+/// measured next.
+async fn tidy(pipeline: &Pipeline) {
+    pipeline.execute("CHECKPOINT").await;
 }
 
 /// Events a second of the counting transaction alone, in batches such as the consumer makes.
@@ -103,6 +121,7 @@ async fn transactions(events: &[AdEvent]) -> anyhow::Result<f64> {
     let days: Vec<_> = events.iter().map(|it| (Kind::Click, day_of(it.dedup_time))).collect();
     Days::default().ensure(pool, days).await?;
 
+    tidy(&pipeline).await;
     let begun = Instant::now();
     let mut next = vec![0_i64; partitions.len()];
     let mut recent = RecentEvents::default();
@@ -189,6 +208,7 @@ async fn copy(events: &[AdEvent]) -> anyhow::Result<f64> {
                      playback_ms, event_id, user_agent, kafka_partition, kafka_offset) \
                      FROM STDIN BINARY";
 
+    tidy(&pipeline).await;
     let begun = Instant::now();
     let sink = client.copy_in(statement).await?;
     let writer = BinaryCopyInWriter::new(sink, &TYPES);
