@@ -2,21 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail, ensure};
-use click_store::{
-    Pool, RecentEvents, TopicPartition,
-    counting::{Begun, CountingTransaction, Fence, LedgerEntry, Located},
-    days::{Days, day_of},
-    offsets::{self, Anchor},
-};
+use anyhow::{Context as _, ensure};
 use e2e::{Pipeline, Program, until_within};
 use futures::pin_mut;
-use proto_schemas::{AdEvent, AdId, EventId, Kind, UserAgent, topics::PARTITIONS};
+use proto_schemas::{AdEvent, EventId, UserAgent};
 use tokio_postgres::{binary_copy::BinaryCopyInWriter, types::Type};
 
 use super::{
     Effort,
     ingest::{ADS, new_seed},
+    transactions::{as_counted, in_order, tidy, transactions},
 };
 use crate::{
     clicks::Clicks,
@@ -24,9 +19,6 @@ use crate::{
     report::{Row, Target, float},
     topic,
 };
-
-/// What the consumer stores at once when there is enough.
-const BATCH: usize = 5000;
 
 /// Longer than it takes on any machine on which it can be measured.
 const LIMIT: Duration = Duration::from_mins(5);
@@ -37,30 +29,30 @@ pub(crate) struct Counted {
     pub(crate) per_second: f64,
 }
 
-/// Rows 4 and 5, measured together: both need the rate of the counting transaction.
+/// Rows 4 and 5.
 pub(crate) async fn counting(effort: Effort) -> anyhow::Result<Counted> {
     let (mut consumers, mut copies) = (Vec::new(), Vec::new());
     // Once for nothing: a broker that was just started compiles itself while the first is measured.
     consumer(effort).await?;
     for pair in 0..effort.pairs {
         let events = new_events(effort.events)?;
-        let consumed = async || consumed(&Pipeline::new("bench-consumer").await, &events).await;
+        let pipeline = Pipeline::new("bench-consumer").await;
+        let consumer = consumed(&pipeline, &events).await?;
+        let same = as_counted(&pipeline, &events).await?;
+        consumers.push((consumer, transactions(&same).await?));
         // In turn one after the other and the other way round, so that none always comes after what
-        // leaves the server the most to tidy up.
-        let (consumer, counted, copied);
-        if pair % 2 == 0 {
-            consumer = consumed().await?;
-            counted = transactions(&events).await?;
-            copied = copy(&events).await?;
+        // leaves the server the more to tidy up.
+        let ordered = in_order(&events);
+        copies.push(if pair % 2 == 0 {
+            let transactions = transactions(&ordered).await?;
+            (transactions, copy(&events).await?)
         } else {
-            copied = copy(&events).await?;
-            counted = transactions(&events).await?;
-            consumer = consumed().await?;
-        }
-        consumers.push((consumer, counted));
-        copies.push((counted, copied));
+            let copy = copy(&events).await?;
+            (transactions(&ordered).await?, copy)
+        });
     }
-    let of_consumer = ("consumer, from Kafka to COMMIT", "only the counting transaction");
+    let of_consumer =
+        ("consumer, from Kafka to COMMIT", "only the counting transaction, the same batches");
     let of_copy = ("the counting transaction", "binary COPY into a table without a key");
     let (consumers, copies) = (Pairs::of(consumers)?, Pairs::of(copies)?);
     let rows = [
@@ -101,89 +93,6 @@ pub(super) async fn consumed(pipeline: &Pipeline, events: &[AdEvent]) -> anyhow:
     let code = consumer.exit_code().await;
     ensure!(code == 0, "the consumer ended with {code}");
     Ok(float((last - at_first).unsigned_abs()) / took.as_secs_f64())
-}
-
-/// Writes what others have left in the server's memory, so that it is not written during what is
-/// measured next.
-async fn tidy(pipeline: &Pipeline) {
-    pipeline.execute("CHECKPOINT").await;
-}
-
-/// Events a second of the counting transaction alone, in batches such as the consumer makes.
-async fn transactions(events: &[AdEvent]) -> anyhow::Result<f64> {
-    let pipeline = Pipeline::new("bench-transactions").await;
-    let pool = pipeline.pool();
-    let topics = pipeline.scope().topics();
-    let partitions: Vec<_> =
-        (0..PARTITIONS).map(|it| TopicPartition::new(topics.of(Kind::Click), it)).collect();
-    let kinds: Vec<_> = partitions.iter().map(|it| (it.clone(), Kind::Click)).collect();
-    offsets::ensure(pool, &kinds).await?;
-    let days: Vec<_> = events.iter().map(|it| (Kind::Click, day_of(it.dedup_time))).collect();
-    Days::default().ensure(pool, days).await?;
-
-    tidy(&pipeline).await;
-    let begun = Instant::now();
-    let mut next = vec![0_i64; partitions.len()];
-    let mut recent = RecentEvents::default();
-    for batch in events.chunks(BATCH) {
-        count(pool, &partitions, &mut next, batch, &mut recent).await?;
-    }
-    Ok(float(events.len() as u64) / begun.elapsed().as_secs_f64())
-}
-
-/// Counts a batch that is spread over all partitions.
-async fn count(
-    pool: &Pool,
-    partitions: &[TopicPartition],
-    next: &mut [i64],
-    batch: &[AdEvent],
-    recent: &mut RecentEvents,
-) -> anyhow::Result<()> {
-    let before = next.to_vec();
-    let located: Vec<_> = batch
-        .iter()
-        .enumerate()
-        .map(|(number, event)| {
-            let at = number % partitions.len();
-            let offset = next[at];
-            next[at] += 1;
-            Located { event, partition: partitions[at].partition, offset }
-        })
-        .collect();
-    let anchor = Anchor { timestamp_ms: batch[0].received_at.as_millis(), hash: [7; 32] };
-    let fences: Vec<_> = partitions
-        .iter()
-        .zip(before.iter().zip(next.iter()))
-        .map(|(at, (&expected, &new))| Fence {
-            at: at.clone(),
-            expected,
-            new,
-            anchor: anchor.clone(),
-        })
-        .collect();
-
-    let Begun::Open(transaction) = CountingTransaction::begin(pool, &fences).await? else {
-        bail!("somebody else counts here");
-    };
-    let ads: Vec<_> = (1..=ADS).filter_map(AdId::new).collect();
-    transaction.unknown_ads(&ads).await?;
-    let stored = transaction.insert(Kind::Click, located, recent).await?;
-    let totals: Vec<_> = stored
-        .iter()
-        .filter_map(|it| {
-            Some((partitions.get(usize::try_from(it.partition).ok()?)?, it.ad, it.events))
-        })
-        .collect();
-    let entries: Vec<_> = partitions
-        .iter()
-        .zip(before.iter().zip(next.iter()))
-        .map(|(at, (before, next))| {
-            (at, LedgerEntry { stored: next - before, ..LedgerEntry::default() })
-        })
-        .collect();
-    transaction.add_totals(&totals, &entries).await?;
-    transaction.commit().await?;
-    Ok(())
 }
 
 /// Rows a second of one binary COPY of all of them.

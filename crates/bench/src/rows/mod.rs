@@ -15,6 +15,7 @@ pub(crate) mod saturation;
 mod search;
 pub(crate) mod stage;
 pub(crate) mod starts;
+mod transactions;
 pub(crate) mod without_redis;
 
 use std::{
