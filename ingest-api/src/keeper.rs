@@ -5,7 +5,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::future::join_all;
 use proto_schemas::AdEvent;
 use service_kit::traces::TraceContext;
 use tokio::{runtime::Handle, time::sleep};
@@ -89,11 +88,13 @@ impl Keeper {
         if self.breaker.way() == Way::Through {
             // All of them are queued before the first is waited for.
             let attempts: Vec<_> = events.iter().map(|it| self.begin(it, trace)).collect();
-            let outcomes = attempts.into_iter().map(async |attempt| match attempt {
-                Some(attempt) => attempt.succeeds().await,
-                None => false,
-            });
-            on_kafka = join_all(outcomes).await;
+            // In turn, because they are under way all the same, each with a time limit that began with
+            // all the others': so one answer wakes this task, and not each of them.
+            for (attempt, on_kafka) in attempts.into_iter().zip(&mut on_kafka) {
+                if let Some(attempt) = attempt {
+                    *on_kafka = attempt.succeeds().await;
+                }
+            }
         }
         let left = events.iter().zip(&on_kafka).filter(|(_, on_kafka)| !**on_kafka);
         let left: Vec<_> = left.map(|(event, _)| event).collect();

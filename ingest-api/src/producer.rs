@@ -8,7 +8,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::future::join_all;
 use kafka_access::Refusals;
 use proto_schemas::{AdEvent, Topics, headers};
 use rdkafka::{
@@ -140,7 +139,14 @@ impl Producer {
         trace: &TraceContext,
     ) -> Vec<Result<(), NotAcknowledged>> {
         let begun: Vec<_> = events.iter().map(|it| self.begin(it, trace)).collect();
-        join_all(begun.into_iter().map(async |it| it?.acknowledged().await)).await
+        let mut outcomes = Vec::with_capacity(begun.len());
+        for pending in begun {
+            outcomes.push(match pending {
+                Ok(mut pending) => pending.acknowledged().await,
+                Err(error) => Err(error),
+            });
+        }
+        outcomes
     }
 
     /// Queues an event behind those that were queued before, for its topic.
@@ -228,7 +234,7 @@ impl Producer {
     fn enqueue(&self, event: &AdEvent, trace: &TraceContext) -> Result<Delivery, KafkaError> {
         let mut record_headers = OwnedHeaders::new_with_capacity(headers::MAX_HEADERS);
         let (traceparent, tracestate) = (trace.traceparent(), trace.tracestate());
-        for (key, value) in headers::for_event(event, Some((&traceparent, &tracestate))) {
+        for (key, value) in headers::for_event(event, Some((traceparent, &tracestate))) {
             record_headers = record_headers.insert(Header { key, value: Some(value.as_ref()) });
         }
         let value = event.encode();

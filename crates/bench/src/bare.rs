@@ -134,7 +134,7 @@ impl ProduceLoop {
         let record = |event: AdEvent| Record {
             value: event.encode(),
             event,
-            traceparent: TraceContext::new_root().traceparent(),
+            traceparent: TraceContext::new_root().traceparent().to_owned(),
         };
         let records = (0..RECORDS).map(|_| clicks.event().map(record));
         let producer = ClientConfig::new()

@@ -19,7 +19,11 @@ const MAX_STATE: usize = 512;
 
 /// A span of ours or of somebody else, as those know it who come after it.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct TraceContext(SpanContext);
+pub struct TraceContext {
+    span: SpanContext,
+    /// Written once: it goes on with every record of a batch.
+    traceparent: String,
+}
 
 impl TraceContext {
     /// The context that a request came with; `None` where it has no well-formed one.
@@ -38,14 +42,14 @@ impl TraceContext {
         let state = Some(tracestate).filter(|it| it.len() <= MAX_STATE);
         let state = state.and_then(|it| it.parse().ok()).unwrap_or(TraceState::NONE);
         let context = SpanContext::new(trace, span, flags, true, state);
-        context.is_valid().then_some(Self(context))
+        context.is_valid().then(|| Self::from(context))
     }
 
     /// The root of a new trace, which nobody records: it is not sampled.
     pub fn new_root() -> Self {
         let (trace, span): (NonZeroU128, NonZeroU64) = (rand::random(), rand::random());
         let (trace, span) = (TraceId::from(trace.get()), SpanId::from(span.get()));
-        Self(SpanContext::new(trace, span, TraceFlags::NOT_SAMPLED, true, TraceState::NONE))
+        SpanContext::new(trace, span, TraceFlags::NOT_SAMPLED, true, TraceState::NONE).into()
     }
 
     /// The span that runs now; `None` where there is none, or traces are off.
@@ -55,39 +59,45 @@ impl TraceContext {
 
     pub(super) fn of(context: &Context) -> Option<Self> {
         let span = context.span();
-        span.span_context().is_valid().then(|| Self(span.span_context().clone()))
+        span.span_context().is_valid().then(|| span.span_context().clone().into())
     }
 
     /// The value of the header `traceparent`.
-    pub fn traceparent(&self) -> String {
-        let Self(it) = self;
-        format!("00-{:032x}-{:016x}-{:02x}", it.trace_id(), it.span_id(), it.trace_flags())
+    pub fn traceparent(&self) -> &str {
+        &self.traceparent
     }
 
     /// The value of the header `tracestate`, which may be empty, and is then left out.
     pub fn tracestate(&self) -> String {
-        self.0.trace_state().header()
+        self.span.trace_state().header()
     }
 
     /// Tells whether somebody records it.
     pub fn is_sampled(&self) -> bool {
-        self.0.is_sampled()
+        self.span.is_sampled()
     }
 
     /// The context in which a child of it begins.
     pub fn as_parent(&self) -> Context {
-        Context::new().with_remote_span_context(self.0.clone())
+        Context::new().with_remote_span_context(self.span.clone())
     }
 
     pub(super) fn into_inner(self) -> SpanContext {
-        self.0
+        self.span
+    }
+}
+
+impl From<SpanContext> for TraceContext {
+    fn from(span: SpanContext) -> Self {
+        let (trace, id, flags) = (span.trace_id(), span.span_id(), span.trace_flags());
+        Self { traceparent: format!("00-{trace:032x}-{id:016x}-{flags:02x}"), span }
     }
 }
 
 /// Both headers with a space between them, or the first alone: see [`TraceContext::from_line`].
 impl fmt::Display for TraceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.traceparent())?;
+        f.write_str(self.traceparent())?;
         match self.tracestate() {
             state if state.is_empty() => Ok(()),
             state => write!(f, " {state}"),
@@ -145,7 +155,7 @@ mod tests {
 
     fn from(values: &[&str]) -> Option<String> {
         let headers: Vec<_> = values.iter().map(|it| (TRACEPARENT, *it)).collect();
-        of(&headers).map(|it| it.traceparent())
+        of(&headers).map(|it| it.traceparent().to_owned())
     }
 
     #[test]
@@ -207,7 +217,7 @@ mod tests {
 
         assert_ne!(one.traceparent(), other.traceparent());
         assert!(one.traceparent().ends_with("-00") && !one.is_sampled());
-        assert_eq!(TraceContext::parse(&one.traceparent(), ""), Some(one));
+        assert_eq!(TraceContext::parse(one.traceparent(), ""), Some(one));
     }
 
     #[test]
