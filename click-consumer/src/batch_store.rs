@@ -24,6 +24,7 @@ use crate::{
 
 /// Stores batches, each in one transaction.
 pub(crate) struct BatchStore {
+    /// A counting pool.
     pub(crate) pool: Pool,
     pub(crate) names: TopicNames,
     pub(crate) dead_letters: DeadLetters,

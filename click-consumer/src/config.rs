@@ -25,13 +25,13 @@ pub struct Config {
     pub admin_listen: SocketAddr,
     /// `BATCH_MAX_EVENTS`: how many events one transaction stores at most, 1 to 100,000.
     ///
-    /// More is faster (20 thousand events a second in batches of 100, 90 thousand in batches of
-    /// 5,000, measured) and keeps the rows of `consumer_offsets` locked for longer.
+    /// More is faster, as each takes some milliseconds whatever is in it (`docs/PERFORMANCE.md`), and
+    /// keeps the rows of `consumer_offsets` locked for longer.
     ///
-    /// Defaults to 5,000.
+    /// Defaults to 10,000.
     pub batch_max_events: usize,
-    /// `BATCH_MAX_BYTES`: how large the records of one batch may be together, 64 KiB or more. Up to
-    /// three batches are in memory. Defaults to `8MiB`.
+    /// `BATCH_MAX_BYTES`: how large the records of one batch may be together, 64 KiB or more. Three
+    /// batches are in memory, and one more while it is freed. Defaults to `8MiB`.
     pub batch_max_bytes: Bytes,
     /// `BATCH_MAX_AGE`: how long the first event of a batch waits for others. This much is added to
     /// the time until an event is counted. At most 10 s. Defaults to `100ms`.
@@ -59,7 +59,7 @@ impl Settings for Config {
         let redis = groups::Redis::read(vars);
         let batch_max_events = vars.or(
             "BATCH_MAX_EVENTS",
-            "5000",
+            "10000",
             "How many events one transaction stores at most, 1 to 100000",
         );
         vars.check(
@@ -70,7 +70,7 @@ impl Settings for Config {
         let batch_max_bytes: Bytes = vars.or(
             "BATCH_MAX_BYTES",
             "8MiB",
-            "How large the records of one batch may be together; up to three are in memory",
+            "How large the records of one batch may be together; three are in memory, and one more while it is freed",
         );
         vars.check("BATCH_MAX_BYTES", batch_max_bytes.0 >= 64 * 1024, "must be 64KiB or more");
         let batch_max_age: Duration = vars.or(

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use click_store::{StoreError, audit, offsets, within};
+use click_store::{Pool, StoreError, offsets, within};
 use rdkafka::{
     Offset, TopicPartitionList,
     consumer::Consumer,
@@ -17,13 +17,14 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
 use crate::{
     assignment::Assignment,
     batch::Batch,
     batch_store::{BatchStore, Counted, Failure, Outcome},
     failpoint::{self, Point},
+    freeing::Freeing,
     kafka::KafkaConsumer,
     metrics::Metrics,
     partition::{Partition, TopicNames},
@@ -48,6 +49,8 @@ const DAYS_AHEAD: u8 = 2;
 /// Stores batches and tells everybody else how far counting has come.
 pub(crate) struct Counter {
     pub(crate) store: BatchStore,
+    /// For questions between the batches.
+    pub(crate) pool: Pool,
     pub(crate) consumer: Arc<KafkaConsumer>,
     pub(crate) names: TopicNames,
     pub(crate) assignment: Assignment,
@@ -57,6 +60,7 @@ pub(crate) struct Counter {
     pub(crate) postgres: Check,
     /// The consumer group, for traces.
     pub(crate) group: String,
+    pub(crate) freeing: Freeing,
 }
 
 impl Counter {
@@ -107,6 +111,7 @@ impl Counter {
                 Ok(Ok(Outcome::Counted(counted))) => {
                     self.metrics.committed(batch.records(), started.elapsed());
                     self.tell(counted);
+                    self.freeing.free(batch).await;
                     backoff.reset();
                     continue;
                 }
@@ -201,26 +206,20 @@ impl Counter {
         self.metrics.postgres_answered(false);
     }
 
-    /// Compares where reading stands with Postgres, and follows a `next_offset` that was put back;
-    /// makes the tables of the coming days; and looks whether everything is accounted for. What fails
-    /// here is tried again at the next turn.
+    /// Compares where reading stands with Postgres, and follows a `next_offset` that was put back; and
+    /// makes the tables of the coming days. What fails here is tried again at the next turn.
     async fn compare_positions(&mut self) {
-        let pool = self.store.pool.clone();
+        let pool = self.pool.clone();
         let reading = self.assignment.positions();
         let wanted: Vec<_> = reading.keys().map(|&it| self.names.at(it)).collect();
         let compared = within(COMPARE_LIMIT, async {
             self.store.days.ensure_ahead(&pool, DAYS_AHEAD).await?;
-            let stored = offsets::read(&pool, &wanted).await?;
-            Ok((stored, audit::unaccounted(&pool, &wanted).await?))
+            offsets::read(&pool, &wanted).await
         });
         let stored = match compared.await {
-            Ok((stored, unaccounted)) => {
+            Ok(stored) => {
                 self.postgres.ok();
                 self.metrics.postgres_answered(true);
-                // Once each time it changes: what is missing stays missing until somebody looks.
-                if self.metrics.unaccounted(unaccounted) != unaccounted && unaccounted != 0 {
-                    error!(unaccounted, "position, ledger and totals differ: run `adctl audit`");
-                }
                 stored
             }
             Err(error) => {

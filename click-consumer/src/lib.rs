@@ -6,9 +6,10 @@
 //! - `counter` stores each batch in one transaction: this is where counting happens;
 //! - `starter` asks Postgres where a newly assigned partition starts;
 //! - `projector` tells Redis, and mends it;
-//! - `lag` asks Kafka how much there is to count;
+//! - `lag` asks Kafka how much there is to count, and `accounts` Postgres whether nothing is missing;
 //! - `assignment` is what they share: which partitions are ours, and under which generation.
 
+mod accounts;
 mod assignment;
 mod batch;
 mod batch_store;
@@ -17,6 +18,7 @@ mod counter;
 mod cursor;
 mod dead_letters;
 mod failpoint;
+mod freeing;
 mod in_hand;
 mod kafka;
 mod lag;
@@ -53,12 +55,14 @@ use tracing::{info, warn};
 
 pub use crate::config::Config;
 use crate::{
-    assignment::Assignment, batch::BatchLimits, batch_store::BatchStore, counter::Counter,
-    dead_letters::DeadLetters, lag::LagWatch, metrics::Metrics, partition::TopicNames,
-    projector::Projector, reader::Reader, record::AgeLimits, starter::Starter,
+    accounts::Accounts, assignment::Assignment, batch::BatchLimits, batch_store::BatchStore,
+    counter::Counter, dead_letters::DeadLetters, freeing::Freeing, lag::LagWatch, metrics::Metrics,
+    partition::TopicNames, projector::Projector, reader::Reader, record::AgeLimits,
+    starter::Starter,
 };
 
-/// One for the counting transaction, one for starting partitions, two for repairs.
+/// Besides that of the counting transactions: two for repairs, one for starting partitions, and one for
+/// looking whether everything is accounted for.
 const POSTGRES_CONNECTIONS: usize = 4;
 
 /// How long Redis may take for one command. Storing does not wait for it.
@@ -135,7 +139,9 @@ async fn count(
     metrics: Metrics,
     checks: Checks,
 ) -> anyhow::Result<()> {
-    let pool = click_store::pool(&config.postgres.url, "click-consumer", POSTGRES_CONNECTIONS)?;
+    let url = &config.postgres.url;
+    let pool = click_store::pool(url, "click-consumer", POSTGRES_CONNECTIONS)?;
+    let counting = click_store::counting_pool(url, "click-consumer")?;
     let redis = &config.redis;
     let ca_file = redis.ca_file.as_ref().map(CaFile::path);
     let redis = Redis::connect(&redis.url, ca_file, &redis.prefix, REDIS_LIMITS)?;
@@ -150,7 +156,8 @@ async fn count(
     // thread, which nothing else would end.
     let stop = shutdown.child_token();
     let _stop_when_dropped = stop.clone().drop_guard();
-    let shared = Shared { pool, names, assignment, consumer: Arc::clone(&consumer), metrics };
+    let shared =
+        Shared { pool, counting, names, assignment, consumer: Arc::clone(&consumer), metrics };
     let mut parts = shared.start(config, redis, dead_letters, checks.postgres, &stop);
     let outcome = tokio::select! {
         // First: once it is cancelled, parts end because they should.
@@ -178,6 +185,8 @@ fn why(ended: Result<anyhow::Result<()>, JoinError>) -> anyhow::Error {
 /// What several parts use.
 struct Shared {
     pool: Pool,
+    /// For the counting transactions.
+    counting: Pool,
     names: TopicNames,
     assignment: Assignment,
     consumer: Arc<kafka::KafkaConsumer>,
@@ -195,7 +204,7 @@ impl Shared {
         postgres: Check,
         stop: &CancellationToken,
     ) -> Parts {
-        let Self { pool, names, assignment, consumer, metrics } = self;
+        let Self { pool, counting: counting_pool, names, assignment, consumer, metrics } = self;
         let (projections, projector) = Projector::new(
             pool.clone(),
             Projection::new(redis),
@@ -231,11 +240,17 @@ impl Shared {
         };
         let group = config.group.clone();
         let store = BatchStore {
-            pool,
+            pool: counting_pool,
             names: names.clone(),
             dead_letters,
             days: Days::default(),
             recent: RecentEvents::default(),
+            metrics: metrics.clone(),
+        };
+        let accounts = Accounts {
+            pool: pool.clone(),
+            names: names.clone(),
+            assignment: assignment.clone(),
             metrics: metrics.clone(),
         };
         let lag = LagWatch {
@@ -244,12 +259,22 @@ impl Shared {
             assignment: assignment.clone(),
             metrics: metrics.clone(),
         };
-        let counter =
-            Counter { store, consumer, names, assignment, projections, metrics, postgres, group };
+        let counter = Counter {
+            store,
+            pool,
+            consumer,
+            names,
+            assignment,
+            projections,
+            metrics,
+            postgres,
+            group,
+            freeing: Freeing::default(),
+        };
 
         let mut parts = Parts { counting: JoinSet::new(), telling: JoinSet::new() };
         let (until, starting, counting) = (stop.clone(), stop.clone(), stop.clone());
-        let watching = stop.clone();
+        let (watching, looking) = (stop.clone(), stop.clone());
         parts.counting.spawn_blocking(move || Ok(reader.run(&until)?));
         parts.counting.spawn(async move {
             starter.run(starting).await;
@@ -261,6 +286,10 @@ impl Shared {
         });
         parts.counting.spawn(async move {
             lag.run(watching).await;
+            Ok(())
+        });
+        parts.counting.spawn(async move {
+            accounts.run(looking).await;
             Ok(())
         });
         parts.telling.spawn(projector.run());

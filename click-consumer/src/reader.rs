@@ -55,7 +55,7 @@ pub(crate) struct Reader {
     pub(crate) age: AgeLimits,
     pub(crate) limits: BatchLimits,
     /// Holds one batch: with the one being gathered and the one being stored, three are in memory,
-    /// beside what librdkafka has fetched.
+    /// beside what librdkafka has fetched, and one that was counted while it is freed.
     pub(crate) batches: mpsc::Sender<Batch>,
     pub(crate) runtime: Handle,
     pub(crate) metrics: Metrics,

@@ -31,7 +31,7 @@ pub use deadpool_postgres::Pool;
 pub use crate::{
     ads::{ActiveAdsCache, Ad, Media},
     error::{RetryReason, StoreError},
-    pool::{connect, pool, read_only_pool},
+    pool::{connect, counting_pool, pool, read_only_pool},
     projection::Projection,
     recent::RecentEvents,
     redis::{Redis, RedisLimits},

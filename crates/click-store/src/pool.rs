@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::{
+    Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolBuilder, RecyclingMethod, Runtime,
+};
 use redis_access::Roots;
 use secrecy::SecretString;
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::timeout};
 use tokio_postgres::{Client, NoTls};
 use tokio_postgres_rustls_improved::MakeRustlsConnect;
 
@@ -22,6 +24,9 @@ const WAIT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a pooled connection may take to show that it is alive before it is thrown away.
 const RECYCLE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The connection of a counting pool that was taken as lately as this is not asked whether it is alive.
+const ALIVE_FOR: Duration = Duration::from_secs(1);
 
 /// How long sent bytes may stay unacknowledged before the peer counts as gone (RFC 5482).
 const UNACKNOWLEDGED_LIMIT: Duration = Duration::from_secs(15);
@@ -42,6 +47,27 @@ const SESSION: &str = "-c synchronous_commit=on -c idle_in_transaction_session_t
 /// Only where `url` is no Postgres URL, or the certificates that it names cannot be read.
 pub fn pool(url: &SecretString, application: &str, size: usize) -> Result<Pool, StoreError> {
     build(&for_sessions(url, application)?, size)
+}
+
+/// What the session of a counting pool asks for besides: plans that know the least of what they will be
+/// given. Made for each batch anew, they take time, and for thousands of totals they read all there are.
+const COUNTING_SESSION: &str = "-c plan_cache_mode=force_generic_plan";
+
+/// Makes a pool of one connection, for who counts batch after batch.
+///
+/// It is asked whether it is alive only where it was not used for a second: that is a question and an
+/// answer for each batch. Where it has died since, the transaction that finds it out closes it, and
+/// the next one has another.
+///
+/// # Errors
+///
+/// Only where `url` is no Postgres URL, or the certificates that it names cannot be read.
+pub fn counting_pool(url: &SecretString, application: &str) -> Result<Pool, StoreError> {
+    let mut url = for_sessions(url, application)?;
+    let options = url.config.get_options().unwrap_or_default();
+    let options = format!("{COUNTING_SESSION} {options}");
+    url.config.options(options);
+    made(builder(&url, 1, RecyclingMethod::Fast)?.pre_recycle(alive()))
 }
 
 /// Makes a pool for one who only reads: the server refuses its connections every write, and ends
@@ -96,20 +122,47 @@ pub async fn connect(
 }
 
 fn build(url: &PostgresUrl, size: usize) -> Result<Pool, StoreError> {
+    made(builder(url, size, RecyclingMethod::Verified)?)
+}
+
+fn builder(
+    url: &PostgresUrl,
+    size: usize,
+    recycling_method: RecyclingMethod,
+) -> Result<PoolBuilder, StoreError> {
     let config = url.config.clone();
-    let recycling = ManagerConfig { recycling_method: RecyclingMethod::Verified };
+    let recycling = ManagerConfig { recycling_method };
     let manager = match &url.encryption {
         None => Manager::from_config(config, NoTls, recycling),
         Some(roots) => Manager::from_config(config, encrypted(roots)?, recycling),
     };
-    Pool::builder(manager)
+    Ok(Pool::builder(manager)
         .max_size(size)
         .runtime(Runtime::Tokio1)
         .wait_timeout(Some(WAIT_TIMEOUT))
         .create_timeout(Some(CONNECT_TIMEOUT))
-        .recycle_timeout(Some(RECYCLE_TIMEOUT))
-        .build()
+        .recycle_timeout(Some(RECYCLE_TIMEOUT)))
+}
+
+fn made(pool: PoolBuilder) -> Result<Pool, StoreError> {
+    pool.build()
         .map_err(|_| StoreError::Setting("the pool of connections could not be made".into()))
+}
+
+/// Asks a connection whether it is alive, if it may have died unnoticed.
+fn alive() -> Hook {
+    Hook::async_fn(|client, metrics| {
+        Box::pin(async move {
+            if metrics.last_used() < ALIVE_FOR {
+                return Ok(());
+            }
+            match timeout(RECYCLE_TIMEOUT, client.simple_query("")).await {
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err(error)) => Err(HookError::Backend(error)),
+                Err(_elapsed) => Err(HookError::message("the connection is silent")),
+            }
+        })
+    })
 }
 
 fn encrypted(roots: &Roots) -> Result<MakeRustlsConnect, StoreError> {

@@ -19,7 +19,7 @@ use super::ingest::ADS;
 use crate::report::float;
 
 /// What the consumer stores at once when there is enough.
-const BATCH: usize = 5000;
+const BATCH: usize = 10_000;
 
 /// Events that are counted together.
 pub(super) type Batch<'a> = Vec<Located<'a>>;
@@ -65,7 +65,8 @@ pub(super) async fn tidy(pipeline: &Pipeline) {
 /// Events a second of the counting transaction alone.
 pub(super) async fn transactions(batches: &[Batch<'_>]) -> anyhow::Result<f64> {
     let pipeline = Pipeline::new("bench-transactions").await;
-    let pool = pipeline.pool();
+    let url = pipeline.own_database_url();
+    let pool = &click_store::counting_pool(&url.as_str().into(), "bench")?;
     let topics = pipeline.scope().topics();
     let partitions: Vec<_> =
         (0..PARTITIONS).map(|it| TopicPartition::new(topics.of(Kind::Click), it)).collect();

@@ -9,6 +9,7 @@
 mod acl;
 mod audit;
 mod counting;
+mod counting_pool;
 mod days;
 mod fences;
 mod harness;
