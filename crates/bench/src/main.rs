@@ -21,6 +21,7 @@ use std::path::PathBuf;
 
 use anyhow::ensure;
 use clap::{Parser, Subcommand};
+use service_kit::open_files::make_room_for;
 
 use crate::{
     machine::Machine,
@@ -29,6 +30,9 @@ use crate::{
     rows::Effort,
     steps::Step,
 };
+
+/// More than any load opens.
+const CONNECTIONS: usize = 4_096;
 
 #[derive(Parser)]
 #[command(
@@ -82,6 +86,7 @@ fn main() -> anyhow::Result<()> {
             runtime.block_on(bare.serve())
         }
         None => {
+            make_room_for(CONNECTIONS);
             // One thread, as processes that it starts end with it; loads have threads of their own.
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(measure(&cli))

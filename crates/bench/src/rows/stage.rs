@@ -29,6 +29,14 @@ const DRAINED_WITHIN: Duration = Duration::from_mins(3);
 /// How long Redis may take to show what is counted, before its times count as unknown.
 const SHOWN_WITHIN: Duration = Duration::from_secs(10);
 
+/// More than ingest may hold of those whom it turns away, which is half of what it serves: viewers have a
+/// connection each, and a load that has only those that are held would wait with them.
+const CONNECTIONS_OF_STRANGERS: u32 = 2_048;
+
+/// As it is deployed, but for the number of connections, in proportion to those of the load.
+const PROTECTED: [(&str, &str); 3] =
+    [BEHIND_A_PROXY[0], BEHIND_A_PROXY[1], ("INGEST_MAX_CONNECTIONS", "2100")];
+
 /// Those who look at the analytics: one, once a second.
 const LOOKS: Duration = Duration::from_secs(1);
 
@@ -90,13 +98,6 @@ impl Way {
     pub(crate) fn pace(self, events_per_second: f64) -> Pace {
         Pace::Open { per_second: events_per_second / f64::from(self.events_of_a_request()) }
     }
-
-    fn connections(self) -> u32 {
-        match self {
-            Self::OneByOne => 512,
-            Self::InBatches => 32,
-        }
-    }
 }
 
 impl Outcome {
@@ -113,10 +114,19 @@ impl Setting {
         Self { way, ads: ingest::ADS, consumers: 1, protected: false }
     }
 
+    /// From how many connections it is posted.
+    fn connections(self) -> u32 {
+        match (self.way, self.protected) {
+            (Way::OneByOne, false) => 512,
+            (Way::OneByOne, true) => CONNECTIONS_OF_STRANGERS,
+            (Way::InBatches, _) => 32,
+        }
+    }
+
     fn of_ingest(self) -> &'static [(&'static str, &'static str)] {
         match (self.way, self.protected) {
             (Way::OneByOne, false) => &BEHIND_A_PROXY,
-            (Way::OneByOne, true) => BEHIND_A_PROXY.split_last().map_or(&[], |(_, rest)| rest),
+            (Way::OneByOne, true) => &PROTECTED,
             (Way::InBatches, _) => &batches::NO_LIMIT,
         }
     }
@@ -152,7 +162,7 @@ impl Stage {
         let (visible, taken) = (self.visible().await, self.taken()?);
         let plan = Plan {
             to: self.ingest.address(),
-            connections: self.setting.way.connections(),
+            connections: self.setting.connections(),
             pace,
             lasts,
         };
