@@ -5,21 +5,19 @@ use std::time::{Duration, Instant};
 use click_store::{Pool, StoreError, audit, within};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error};
+use tracing::{error, warn};
 
 use crate::{assignment::Assignment, metrics::Metrics, partition::TopicNames};
 
-/// How long there is between two looks at least.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How long there is between two looks.
+const AT_LEAST: Duration = Duration::from_secs(2);
+const AT_MOST: Duration = Duration::from_mins(5);
 
 /// Of the time, one part in so many may be spent on looking: it reads every total there is.
 const ONE_IN: u32 = 50;
 
-/// How long a look may take.
+/// How long a look may take. What it has asked for ends by itself, before the next one.
 const LIMIT: Duration = Duration::from_secs(20);
-
-/// How long there is until the next look after one that failed: perhaps it was too much work.
-const AFTER_FAILURE: Duration = Duration::from_secs(20);
 
 /// Compares position, ledger and totals of this consumer's partitions.
 pub(crate) struct Accounts {
@@ -42,14 +40,10 @@ impl Accounts {
     async fn look_again_and_again(&self) {
         loop {
             let begun = Instant::now();
-            let pause = match self.look().await {
-                Ok(()) => LOOK_EVERY.max(begun.elapsed() * ONE_IN),
-                Err(error) => {
-                    debug!(%error, "it is not known whether everything is accounted for");
-                    AFTER_FAILURE
-                }
-            };
-            sleep(pause).await;
+            if let Err(error) = self.look().await {
+                warn!(%error, "it is not known whether everything is accounted for");
+            }
+            sleep((begun.elapsed() * ONE_IN).clamp(AT_LEAST, AT_MOST)).await;
         }
     }
 

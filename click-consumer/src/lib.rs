@@ -61,9 +61,9 @@ use crate::{
     starter::Starter,
 };
 
-/// Besides that of the counting transactions: two for repairs, one for starting partitions, and one for
-/// looking whether everything is accounted for.
-const POSTGRES_CONNECTIONS: usize = 4;
+/// Besides that of the counting transactions: two for repairs, and one each for starting partitions, for
+/// looking whether everything is accounted for, and for the counter's questions between batches.
+const POSTGRES_CONNECTIONS: usize = 5;
 
 /// How long Redis may take for one command. Storing does not wait for it.
 const REDIS_LIMITS: RedisLimits = RedisLimits { command: Duration::from_secs(1) };

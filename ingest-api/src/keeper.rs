@@ -89,7 +89,8 @@ impl Keeper {
             // All of them are queued before the first is waited for.
             let attempts: Vec<_> = events.iter().map(|it| self.begin(it, trace)).collect();
             // In turn, because they are under way all the same, each with a time limit that began with
-            // all the others': so one answer wakes this task, and not each of them.
+            // all the others': so one answer wakes this task, and not each of them. Breaker and metrics
+            // hear of one when those before it are answered.
             for (attempt, on_kafka) in attempts.into_iter().zip(&mut on_kafka) {
                 if let Some(attempt) = attempt {
                     *on_kafka = attempt.succeeds().await;

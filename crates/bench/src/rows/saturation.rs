@@ -32,18 +32,19 @@ pub(crate) async fn saturation() -> anyhow::Result<Section> {
 
     let mut stage = Stage::set(Setting { protected: true, ..unprotected }).await?;
     for times in TIMES {
-        note(&format!("{times} times capacity, as it is deployed"));
+        note(&format!("{times} times capacity, strangers are shed"));
         let outcome = stage.load(Way::OneByOne.pace(capacity * times), LASTS).await?;
-        rows.push(cells("as it is deployed", Some(capacity * times), capacity, &outcome));
+        rows.push(cells("strangers are shed", Some(capacity * times), capacity, &outcome));
     }
     stage.finish().await?;
 
     let text = format!(
-        "Capacity is what is answered when each of 512 connections asks again at once. All of what was accepted is \
-         stored once in the end; the last column is how long that took after the load. Each for {LASTS:?}. What was \
-         due and is not among the answers was not sent: all connections waited. As it is deployed there are 2,048 \
-         connections, of which overload protection holds 1,050 at most (INGEST_MAX_CONNECTIONS=2100), and every click \
-         is of a viewer who was never seen before, whom it turns away first."
+        "Capacity is what is answered when each of 512 connections asks again at once, after as much that is not \
+         looked at. All of what was accepted is stored once in the end; the last column is how long that took after \
+         the load. Each for {LASTS:?}. What was due and is not among the answers was not sent: all connections waited. \
+         Where strangers are shed, overload protection is on, as it is by default, and every click is of a viewer who \
+         was never seen before, whom it turns away first; there are 2,048 connections then, as it holds up to half of \
+         those that ingest serves (INGEST_MAX_CONNECTIONS=2100), and a load that has no others would wait with them."
     );
     let header = [
         "",

@@ -33,7 +33,7 @@ const SHOWN_WITHIN: Duration = Duration::from_secs(10);
 /// connection each, and a load that has only those that are held would wait with them.
 const CONNECTIONS_OF_STRANGERS: u32 = 2_048;
 
-/// As it is deployed, but for the number of connections, in proportion to those of the load.
+/// With the default of `INGEST_OVERLOAD_DELAY`, and room for some more connections than the load has.
 const PROTECTED: [(&str, &str); 3] =
     [BEHIND_A_PROXY[0], BEHIND_A_PROXY[1], ("INGEST_MAX_CONNECTIONS", "2100")];
 
@@ -54,7 +54,7 @@ pub(crate) struct Setting {
     /// Each event is of one of these, 1 to `ads`.
     pub(crate) ads: u64,
     pub(crate) consumers: usize,
-    /// As it is deployed: who was never seen before waits behind the others, and is shed.
+    /// With overload protection: who was never seen before waits behind the others, and is shed.
     pub(crate) protected: bool,
 }
 
