@@ -98,6 +98,13 @@ impl Pipeline {
         pipeline
     }
 
+    /// Takes its database and its topics from the servers, for whoever makes so many, or so large ones,
+    /// that a disk would fill up. What it has started is to have ended.
+    pub async fn discard(self) {
+        self.scope.drop_database(&self.database_url).await;
+        self.scope.delete_pipeline_topics().await;
+    }
+
     /// Starts a service, with more settings, and waits until it is ready.
     pub async fn start(&self, program: Program, settings: &[(&str, &str)]) -> Service {
         let mut service = self.spawn(program, settings);

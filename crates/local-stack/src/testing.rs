@@ -142,6 +142,21 @@ impl Scope {
         with_database(&self.stack.database_url, &name)
     }
 
+    /// Drops a database that [`Scope::create_database`] has made, and whoever is connected to it.
+    ///
+    /// # Panics
+    ///
+    /// Where Postgres refuses.
+    #[expect(clippy::panic, reason = "for tests only, where a panic is a failure with a message")]
+    pub async fn drop_database(&self, url: &str) {
+        let path = url.split_once('?').map_or(url, |(path, _)| path);
+        let name = path.rsplit_once('/').map_or(path, |(_, name)| name);
+        let statement = format!("DROP DATABASE {name} WITH (FORCE)");
+        if let Err(error) = postgres::execute(&self.stack.database_url, &[&statement]).await {
+            panic!("database {name} could not be dropped: {error}");
+        }
+    }
+
     /// Makes topics by their full names, the prefix included: see [`Scope::topics`].
     ///
     /// # Panics
@@ -162,6 +177,20 @@ impl Scope {
     /// Where Kafka refuses.
     pub async fn create_pipeline_topics(&self) {
         self.create(&topics::of_the_pipeline(&self.topic_prefix)).await;
+    }
+
+    /// Deletes the pipeline's three topics.
+    ///
+    /// # Panics
+    ///
+    /// Where Kafka refuses.
+    #[expect(clippy::panic, reason = "for tests only, where a panic is a failure with a message")]
+    pub async fn delete_pipeline_topics(&self) {
+        let made = topics::of_the_pipeline(&self.topic_prefix);
+        let names: Vec<&str> = made.iter().map(|it| it.name.as_str()).collect();
+        if let Err(error) = topics::delete(&self.stack.kafka_config(), &names).await {
+            panic!("topics could not be deleted: {error:?}");
+        }
     }
 
     #[expect(clippy::panic, reason = "for tests only, where a panic is a failure with a message")]

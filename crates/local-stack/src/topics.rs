@@ -1,4 +1,4 @@
-//! Making topics, which the broker never does by itself.
+//! Making topics, which the broker never does by itself, and deleting them.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -71,13 +71,28 @@ pub async fn create(kafka: &ClientConfig, topics: &[Topic]) -> Result<(), TopicE
     await_leaders(admin, names).await
 }
 
-/// Topics that could not be made.
+/// Deletes topics and what is on them. One that does not exist is no error.
+pub async fn delete(kafka: &ClientConfig, topics: &[&str]) -> Result<(), TopicError> {
+    let admin: AdminClient<DefaultClientContext> = kafka.create().map_err(TopicError::Ask)?;
+    let options = AdminOptions::new().operation_timeout(Some(LIMIT)).request_timeout(Some(LIMIT));
+    for result in admin.delete_topics(topics, &options).await.map_err(TopicError::Ask)? {
+        match result {
+            Ok(_) | Err((_, RDKafkaErrorCode::UnknownTopicOrPartition)) => {}
+            Err((name, code)) => return Err(TopicError::NotDeleted { name, code }),
+        }
+    }
+    Ok(())
+}
+
+/// Topics that could not be made, or deleted.
 #[derive(Debug, thiserror::Error)]
 pub enum TopicError {
     #[error("Kafka did not answer")]
     Ask(#[source] KafkaError),
     #[error("topic {name} could not be made: {code}")]
     Refused { name: String, code: RDKafkaErrorCode },
+    #[error("topic {name} could not be deleted: {code}")]
+    NotDeleted { name: String, code: RDKafkaErrorCode },
     #[error("topic {0} has partitions without a leader")]
     NoLeader(String),
 }

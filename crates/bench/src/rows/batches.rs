@@ -43,6 +43,8 @@ pub(crate) async fn batches(effort: Effort) -> anyhow::Result<Row> {
         },
     )
     .await?;
+    drop((batched, single));
+    pipeline.discard().await;
     let names = ("POST /ads/events, 100 in each", "single POSTs");
     Ok(Row::of_pairs("9", names, "events/s", &pairs, Target::AtLeast(5.0)))
 }

@@ -39,6 +39,7 @@ pub(crate) async fn counting(effort: Effort) -> anyhow::Result<Counted> {
         let pipeline = Pipeline::new("bench-consumer").await;
         let consumer = consumed(&pipeline, &events).await?;
         let same = as_counted(&pipeline, &events).await?;
+        pipeline.discard().await;
         consumers.push((consumer, transactions(&same).await?));
         // In turn one after the other and the other way round, so that none always comes after what
         // leaves the server the more to tidy up.
@@ -70,7 +71,10 @@ pub(super) fn new_events(count: usize) -> anyhow::Result<Vec<AdEvent>> {
 
 /// Events a second that a consumer counts in a new pipeline.
 pub(crate) async fn consumer(effort: Effort) -> anyhow::Result<f64> {
-    consumed(&Pipeline::new("bench-consumer").await, &new_events(effort.events)?).await
+    let pipeline = Pipeline::new("bench-consumer").await;
+    let per_second = consumed(&pipeline, &new_events(effort.events)?).await?;
+    pipeline.discard().await;
+    Ok(per_second)
 }
 
 /// Events a second that a consumer counts from a topic where they lie. Measured between a tenth and
@@ -144,5 +148,8 @@ async fn copy(events: &[AdEvent]) -> anyhow::Result<f64> {
             .await?;
     }
     let rows = writer.finish().await.context("finishing the COPY")?;
-    Ok(float(rows) / begun.elapsed().as_secs_f64())
+    let per_second = float(rows) / begun.elapsed().as_secs_f64();
+    drop(client);
+    pipeline.discard().await;
+    Ok(per_second)
 }

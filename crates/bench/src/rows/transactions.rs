@@ -83,7 +83,9 @@ pub(super) async fn transactions(batches: &[Batch<'_>]) -> anyhow::Result<f64> {
     for batch in batches {
         count(pool, &partitions, &mut next, batch, &mut recent).await?;
     }
-    Ok(float(all.count() as u64) / begun.elapsed().as_secs_f64())
+    let per_second = float(all.count() as u64) / begun.elapsed().as_secs_f64();
+    pipeline.discard().await;
+    Ok(per_second)
 }
 
 /// Counts a batch. `next` is where each partition stands.
