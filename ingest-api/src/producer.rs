@@ -232,11 +232,13 @@ impl Producer {
     }
 
     fn enqueue(&self, event: &AdEvent, trace: &TraceContext) -> Result<Delivery, KafkaError> {
-        let mut record_headers = OwnedHeaders::new_with_capacity(headers::MAX_HEADERS);
         let (traceparent, tracestate) = (trace.traceparent(), trace.tracestate());
-        for (key, value) in headers::for_event(event, Some((traceparent, &tracestate))) {
-            record_headers = record_headers.insert(Header { key, value: Some(value.as_ref()) });
-        }
+        let record_headers = headers::for_event(
+            event,
+            Some((traceparent, &tracestate)),
+            OwnedHeaders::new_with_capacity(headers::MAX_HEADERS),
+            |all, key, value| all.insert(Header { key, value: Some(value) }),
+        );
         let value = event.encode();
         let record = FutureRecord::to(self.0.topics.of(event.kind))
             .key(event.dedup_key.as_bytes().as_slice())

@@ -124,18 +124,33 @@ impl fmt::Debug for DedupSecret {
     }
 }
 
-/// 32 lower-case hexadecimal digits.
-impl fmt::Display for DedupKey {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // By hand, because each event has its key written twice, and a formatted number takes ten
-        // times as long.
+/// 32 lower-case hexadecimal digits, on the stack: each event has its key written twice.
+#[derive(Clone, Copy)]
+pub(crate) struct Hexadecimal([u8; 32]);
+
+impl Hexadecimal {
+    pub(crate) fn as_str(&self) -> &str {
+        str::from_utf8(&self.0).unwrap_or_else(|_| unreachable!("digits are ASCII"))
+    }
+}
+
+impl DedupKey {
+    pub(crate) fn hexadecimal(&self) -> Hexadecimal {
+        // By hand, because a formatted number takes ten times as long.
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let mut text = [0; 32];
         for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
             pair[0] = DIGITS[usize::from(byte >> 4)];
             pair[1] = DIGITS[usize::from(byte & 15)];
         }
-        out.write_str(str::from_utf8(&text).map_err(|_| fmt::Error)?)
+        Hexadecimal(text)
+    }
+}
+
+/// 32 lower-case hexadecimal digits.
+impl fmt::Display for DedupKey {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.hexadecimal().as_str())
     }
 }
 

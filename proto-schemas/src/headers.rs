@@ -1,7 +1,5 @@
 //! Record headers: what a reader learns without decoding the value.
 
-use std::borrow::Cow;
-
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{AdEvent, Kind, Timestamp};
@@ -37,41 +35,43 @@ pub mod dead {
     pub const DETAIL: &str = "dead-detail";
 }
 
-/// The headers of an event's record, with the attributes of CloudEvents 1.0 in its Kafka binding's
-/// binary mode (`ce_` names), and with `traceparent` and `tracestate`, of which the second may be
-/// empty.
-pub fn for_event<'a>(
+/// Adds the headers of an event's record to `all`, one by one: the attributes of CloudEvents 1.0 in its
+/// Kafka binding's binary mode (`ce_` names), and `traceparent` and `tracestate`, of which the second
+/// may be empty. They are handed out and not returned, so that no event needs a list of its own.
+pub fn for_event<All>(
     event: &AdEvent,
-    trace: Option<(&'a str, &'a str)>,
-) -> Vec<(&'static str, Cow<'a, str>)> {
+    trace: Option<(&str, &str)>,
+    all: All,
+    mut add: impl FnMut(All, &'static str, &str) -> All,
+) -> All {
     let ce_type = match event.kind {
         Kind::Click => "ads.events.v1.click",
         Kind::Impression => "ads.events.v1.impression",
     };
-    let mut headers = Vec::with_capacity(MAX_HEADERS);
-    headers.extend([
-        (CONTENT_TYPE.0, CONTENT_TYPE.1.into()),
-        (MESSAGE_TYPE.0, MESSAGE_TYPE.1.into()),
-        ("ce_specversion", "1.0".into()),
-        ("ce_id", event.dedup_key.to_string().into()),
-        ("ce_source", "/ads/ingest".into()),
-        ("ce_type", ce_type.into()),
-        ("ce_time", rfc3339(event.occurred_at).into()),
-        ("ce_subject", event.ad_id.to_string().into()),
-    ]);
+    let mut all = add(all, CONTENT_TYPE.0, CONTENT_TYPE.1);
+    all = add(all, MESSAGE_TYPE.0, MESSAGE_TYPE.1);
+    all = add(all, "ce_specversion", "1.0");
+    all = add(all, "ce_id", event.dedup_key.hexadecimal().as_str());
+    all = add(all, "ce_source", "/ads/ingest");
+    all = add(all, "ce_type", ce_type);
+    all = add(all, "ce_time", &rfc3339(event.occurred_at));
+    all = add(all, "ce_subject", &event.ad_id.to_string());
     if let Some((traceparent, tracestate)) = trace {
-        headers.push((TRACEPARENT, traceparent.into()));
+        all = add(all, TRACEPARENT, traceparent);
         if !tracestate.is_empty() {
-            headers.push((TRACESTATE, tracestate.into()));
+            all = add(all, TRACESTATE, tracestate);
         }
     }
-    headers
+    all
 }
 
 /// The moment as RFC 3339 has it, in UTC.
 pub fn rfc3339(time: Timestamp) -> String {
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(time.as_micros()) * 1000)
+    let (seconds, micros) = (time.as_micros() / 1_000_000, time.as_micros() % 1_000_000);
+    OffsetDateTime::from_unix_timestamp(seconds)
         .ok()
+        // Not from nanoseconds, which are 128 bits long: to divide them takes as long as all the rest.
+        .and_then(|it| it.replace_microsecond(u32::try_from(micros).ok()?).ok())
         .and_then(|it| it.format(&Rfc3339).ok())
         .unwrap_or_else(|| unreachable!("a timestamp lies between 1970 and 2199"))
 }
@@ -98,9 +98,15 @@ mod tests {
         .into_event(DedupWindow::MILLISECOND);
 
         let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-        let headers = for_event(&event, Some((trace, "vendor=said")));
+        let headers = |tracestate| {
+            for_event(&event, Some((trace, tracestate)), Vec::new(), |mut all, name, value| {
+                all.push((name, value.to_owned()));
+                all
+            })
+        };
 
-        let value = |name| headers.iter().find(|it| it.0 == name).map(|it| it.1.as_ref());
+        let all = headers("vendor=said");
+        let value = |name| all.iter().find(|it| it.0 == name).map(|it| it.1.as_str());
         assert_eq!(value("content-type"), Some("application/x-protobuf"));
         assert_eq!(value("message-type"), Some("ads.events.v1.AdEvent"));
         assert_eq!(value("ce_type"), Some("ads.events.v1.click"));
@@ -108,7 +114,7 @@ mod tests {
         assert_eq!(value("ce_time"), Some("2025-04-15T16:55:00.25Z"));
         assert_eq!(value("ce_subject"), Some("7"));
         assert_eq!((value("traceparent"), value("tracestate")), (Some(trace), Some("vendor=said")));
-        let bare = for_event(&event, Some((trace, "")));
+        let bare = headers("");
         assert!(bare.iter().all(|it| it.0 != "tracestate"), "{bare:?}");
     }
 }

@@ -19,10 +19,9 @@ use axum::{
 };
 use bytes::Bytes;
 use clap::Args;
-use proto_schemas::{AdEvent, headers};
+use proto_schemas::AdEvent;
 use rdkafka::{
     ClientConfig,
-    message::{Header, OwnedHeaders},
     producer::{FutureProducer, FutureRecord},
 };
 use serde::{Deserialize, Serialize};
@@ -30,7 +29,7 @@ use service_kit::traces::TraceContext;
 use time::OffsetDateTime;
 use tokio::net::TcpListener;
 
-use crate::{clicks::Clicks, rows::ingest::ADS};
+use crate::{clicks::Clicks, rows::ingest::ADS, topic};
 
 /// How long ingest's producer waits for more records before it sends some, and so this one.
 pub(crate) const LINGER: Duration = Duration::from_millis(5);
@@ -153,10 +152,7 @@ impl ProduceLoop {
     pub(crate) async fn produce(&self) -> anyhow::Result<()> {
         let next = self.next.fetch_add(1, Ordering::Relaxed) % RECORDS;
         let Record { event, value, traceparent } = &self.records[next];
-        let mut record_headers = OwnedHeaders::new_with_capacity(headers::MAX_HEADERS);
-        for (key, value) in headers::for_event(event, Some((traceparent, ""))) {
-            record_headers = record_headers.insert(Header { key, value: Some(value.as_ref()) });
-        }
+        let record_headers = topic::headers_of(event, Some((traceparent, "")));
         // Another key each time, as clicks have: it chooses the partition.
         let key: [u8; 16] = rand::random();
         let record = FutureRecord::to(&self.topic).key(key.as_slice()).payload(value);

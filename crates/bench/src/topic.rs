@@ -24,15 +24,11 @@ pub(crate) async fn fill(scope: &Scope, events: &[AdEvent]) -> anyhow::Result<()
     for chunk in events.chunks(IN_FLIGHT) {
         let mut sent = Vec::with_capacity(chunk.len());
         for event in chunk {
-            let mut record_headers = OwnedHeaders::new_with_capacity(headers::MAX_HEADERS);
-            for (key, value) in headers::for_event(event, None) {
-                record_headers = record_headers.insert(Header { key, value: Some(value.as_ref()) });
-            }
             let value = event.encode();
             let record = FutureRecord::to(topics.of(event.kind))
                 .key(event.dedup_key.as_bytes().as_slice())
                 .payload(&value)
-                .headers(record_headers);
+                .headers(headers_of(event, None));
             sent.push(producer.send_result(record).map_err(|(error, _)| error)?);
         }
         for delivery in sent {
@@ -40,4 +36,12 @@ pub(crate) async fn fill(scope: &Scope, events: &[AdEvent]) -> anyhow::Result<()
         }
     }
     Ok(())
+}
+
+/// The headers that ingest would give a record.
+pub(crate) fn headers_of(event: &AdEvent, trace: Option<(&str, &str)>) -> OwnedHeaders {
+    let all = OwnedHeaders::new_with_capacity(headers::MAX_HEADERS);
+    headers::for_event(event, trace, all, |all, key, value| {
+        all.insert(Header { key, value: Some(value) })
+    })
 }

@@ -7,7 +7,7 @@ use axum::{
     extract::{ConnectInfo, Request, State},
 };
 use proto_schemas::{AdEvent, DedupKey, Kind};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use service_kit::http::{read_body, whole_seconds};
 use utoipa::ToSchema;
 
@@ -41,8 +41,13 @@ pub(crate) enum Verdict {
         #[schema(pattern = "^received$", example = "received")]
         code: &'static str,
         /// The dedup key: a retry of the same event gets the same one.
-        #[schema(pattern = "^[0-9a-f]{32}$", example = "0ced09db965834809dc862d418f22bcc")]
-        click_id: String,
+        #[serde(serialize_with = "as_text")]
+        #[schema(
+            value_type = String,
+            pattern = "^[0-9a-f]{32}$",
+            example = "0ced09db965834809dc862d418f22bcc"
+        )]
+        click_id: DedupKey,
     },
     /// It was not kept; the same words that a request with this event alone gets.
     Refused {
@@ -108,13 +113,18 @@ pub(crate) async fn events(
     Ok((gate.standing(), Json(Verdicts { results })))
 }
 
+/// Written where it is sent from: a batch has hundreds.
+fn as_text<S: Serializer>(key: &DedupKey, out: S) -> Result<S::Ok, S::Error> {
+    out.collect_str(key)
+}
+
 /// The id of an event that is kept, or why it is not.
 type Fate = Result<DedupKey, Refusal>;
 
 impl From<Fate> for Verdict {
     fn from(fate: Fate) -> Self {
         match fate {
-            Ok(key) => Self::Received { code: "received", click_id: key.to_string() },
+            Ok(click_id) => Self::Received { code: "received", click_id },
             Err(refusal) => {
                 let (failure, field) = refusal.failure_and_field();
                 let retry_after = refusal.retry_after().map(whole_seconds);

@@ -56,10 +56,10 @@ impl Sender {
         if let Some(event) = &letter.event {
             // The key by which an event meets its duplicates in one partition, whatever it died under.
             record.key = Some(event.dedup_key.as_bytes());
-            let headers = headers::for_event(event, None);
-            record.headers = Some(headers.iter().fold(OwnedHeaders::new(), |all, (key, value)| {
-                all.insert(Header { key, value: Some(value.as_ref()) })
-            }));
+            let add = |all: OwnedHeaders, key, value: &str| {
+                all.insert(Header { key, value: Some(value) })
+            };
+            record.headers = Some(headers::for_event(event, None, OwnedHeaders::new(), add));
         }
         let failed = || format!("{} could not be put back on {topic}", letter.origin);
         // A chunk is far smaller than the queue, so there is room.
