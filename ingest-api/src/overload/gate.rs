@@ -20,6 +20,10 @@ const QUIET: Duration = Duration::from_secs(5);
 /// By how much more come in after a look that found rest.
 const GROWTH: f64 = 1.1;
 
+/// What is left of them after a look that found a queue. CUBIC's factor (RFC 9438, section 4.6), and not
+/// Reno's half: a processor that was given to others for a moment looks like a queue, too.
+const DECREASE: f64 = 0.7;
+
 /// A state machine, of which only [`Self::delay`] knows a clock.
 #[derive(Debug)]
 pub(super) struct Gate {
@@ -85,7 +89,7 @@ impl Gate {
                     // Once for each queue, as TCP does once for each round trip: what is seen until it
                     // is gone comes from before.
                     if !already {
-                        *strangers = (*strangers / 2.0).max(1.0);
+                        *strangers = (*strangers * DECREASE).max(1.0);
                     }
                     return Strangers::AtMost(0);
                 }
@@ -196,7 +200,7 @@ mod tests {
         assert_eq!(fixture.look(LONG, true), Strangers::AtMost(0));
         assert_eq!(fixture.look(LONG, true), Strangers::AtMost(0));
         let Strangers::AtMost(fewer) = fixture.look(SHORT, true) else { panic!("it is open") };
-        assert!((many / 2..many * 2 / 3).contains(&fewer), "half of {many} and some, not {fewer}");
+        assert!((many * 7 / 10..many * 8 / 10).contains(&fewer), "0.77 of {many}, not {fewer}");
     }
 
     #[test]
