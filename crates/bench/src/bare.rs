@@ -25,9 +25,8 @@ use rdkafka::{
     producer::{FutureProducer, FutureRecord},
 };
 use serde::{Deserialize, Serialize};
-use service_kit::traces::TraceContext;
+use service_kit::{http, traces::TraceContext};
 use time::OffsetDateTime;
-use tokio::net::TcpListener;
 
 use crate::{clicks::Clicks, rows::ingest::ADS, topic};
 
@@ -68,7 +67,7 @@ struct Received {
 impl Bare {
     /// Serves until it is killed.
     pub(crate) async fn serve(self) -> anyhow::Result<()> {
-        let listener = TcpListener::bind(self.listen).await?;
+        let listener = http::listen(self.listen).await?;
         let router = match (self.brokers, self.topic, self.file) {
             (Some(brokers), Some(topic), _) => {
                 let loop_ = Arc::new(ProduceLoop::new(&brokers, topic)?);

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::pin;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -25,13 +25,28 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// take them for open, and may have sent a request.
 const LAST_ACCEPT: Duration = Duration::from_millis(50);
 
-/// Listens on `address`.
+/// How many connections may wait to be accepted; the system has a bound of its own (Linux:
+/// `net.core.somaxconn`, 4,096 since 5.4). The standard library's 128 are fewer than come at once when
+/// clients connect anew, and whoever finds no room tries again after a whole second.
+const MAX_WAITING: u32 = 4_096;
+
+/// Listens on `address`: async, as a listener belongs to a runtime.
 ///
 /// # Errors
 ///
 /// Names the address, for example where its port is taken.
 pub async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    TcpListener::bind(address).await.map_err(|error| {
+    let listener = || {
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        // A port is free again at once, although connections of the last server still time out there.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(MAX_WAITING)
+    };
+    listener().map_err(|error| {
         io::Error::new(error.kind(), format!("could not listen on {address}: {error}"))
     })
 }

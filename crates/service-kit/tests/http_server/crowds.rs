@@ -3,13 +3,13 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use service_kit::http::ServerLimits;
+use service_kit::http::{self, ServerLimits};
 use service_kit::settings::{Cidrs, Value as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::harness::{
-    MAX_IN_FLIGHT, Server, all_of, ask, get_request, is_closed, limits, send, until,
+    MAX_IN_FLIGHT, SOON, Server, all_of, ask, get_request, is_closed, limits, send, until,
 };
 
 const NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
@@ -28,6 +28,23 @@ async fn a_connection_over_the_cap_waits_while_all_others_are_busy() {
 
     drop(first);
     server.has_arrived().await;
+}
+
+#[tokio::test]
+async fn a_thousand_who_connect_at_once_are_let_in_without_trying_again() {
+    let allowed = std::fs::read_to_string("/proc/sys/net/core/somaxconn").expect("Linux");
+    let at_once = allowed.trim().parse().map_or(1_000, |it: usize| it.min(1_000));
+    let listener = http::listen((Ipv4Addr::LOCALHOST, 0).into()).await.expect("a port");
+    let address = listener.local_addr().expect("its address");
+
+    // Nobody accepts, so that whoever finds no room never gets in.
+    let mut connected = Vec::new();
+    for number in 0..at_once {
+        let client = timeout(SOON, TcpStream::connect(address)).await;
+        connected.push(client.unwrap_or_else(|_| panic!("no room for number {number}")));
+    }
+
+    assert!(connected.iter().all(Result::is_ok));
 }
 
 #[tokio::test]
