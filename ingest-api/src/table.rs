@@ -13,8 +13,8 @@ pub(crate) type Micros = u64;
 /// Places that a key may have. Keys that hash to one set compete for them.
 const WAYS: usize = 8;
 
-/// Sets that are locked together, in 512 KiB. So large a piece glibc takes from the system by itself, as
-/// zeros that nobody has touched; smaller ones it clears, and all of them are resident from the start.
+/// Sets that are locked together, in 512 KiB. So large a piece comes from the system as zeros that nobody
+/// has touched; smaller ones the allocator clears, and all of them are resident from the start.
 const SETS_PER_SHARD: usize = 4096;
 
 /// How many numbers the keys share that find no place of their own. They take 128 KiB.

@@ -22,6 +22,7 @@ use std::path::PathBuf;
 use anyhow::ensure;
 use clap::{Parser, Subcommand};
 use service_kit::open_files::make_room_for;
+use tikv_jemallocator::Jemalloc;
 
 use crate::{
     machine::Machine,
@@ -30,6 +31,10 @@ use crate::{
     rows::Effort,
     steps::Step,
 };
+
+/// As ingest has it, so that what it is compared with is not slower for want of it.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 /// More than any load opens.
 const CONNECTIONS: usize = 4_096;
