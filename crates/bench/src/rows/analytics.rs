@@ -8,7 +8,7 @@ use e2e::{Pipeline, Program, Service, until};
 use proto_schemas::AdId;
 
 use super::{
-    BareRoute, Effort, ad,
+    Allocator, BareRoute, Effort, ad,
     cost::{Cost, Server},
     ingest::new_seed,
 };
@@ -49,7 +49,7 @@ pub(crate) async fn answers(effort: Effort) -> anyhow::Result<Row> {
     let mut file = tempfile::NamedTempFile::new()?;
     file.write_all(pipeline.http.get(&url).await.body.as_bytes())?;
     let path = file.path().to_str().context("a path in UTF-8")?;
-    let bare = BareRoute::start(&["--file", path]).await?;
+    let bare = BareRoute::start(Allocator::Glibc, &["--file", path]).await?;
 
     let servers = (Server::of(&analytics), bare.server());
     let cost = Cost::compare(effort, CONNECTIONS, servers, |_| Get("/ads/analytics")).await?;

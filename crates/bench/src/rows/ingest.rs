@@ -9,7 +9,7 @@ use e2e::{Pipeline, Program};
 use proto_schemas::Kind;
 
 use super::{
-    BEHIND_A_PROXY, BareRoute, Effort,
+    Allocator, BEHIND_A_PROXY, BareRoute, Effort,
     cost::{Cost, Server},
 };
 use crate::{
@@ -32,7 +32,7 @@ pub(crate) async fn without_kafka(effort: Effort) -> anyhow::Result<Row> {
     let pipeline = Pipeline::new("bench-ingest-without-kafka").await;
     let binary = "ingest-api-without-kafka";
     let ingest = pipeline.start_build(Program::Ingest, binary, &BEHIND_A_PROXY).await;
-    let bare = BareRoute::start(&[]).await?;
+    let bare = BareRoute::start(Allocator::Jemalloc, &[]).await?;
 
     let servers = (Server::of(&ingest), bare.server());
     let cost = Cost::compare(effort, CONNECTIONS, servers, new_clicks).await?;
@@ -48,7 +48,7 @@ pub(crate) async fn acknowledged(effort: Effort) -> anyhow::Result<Row> {
     let topics = pipeline.scope().topics();
     let brokers = pipeline.scope().stack.kafka_brokers.clone();
     let args = ["--brokers", &brokers, "--topic", topics.of(Kind::Click)];
-    let bare = BareRoute::start(&args).await?;
+    let bare = BareRoute::start(Allocator::Jemalloc, &args).await?;
 
     let servers = (Server::of(&ingest), bare.server());
     let cost = Cost::compare(effort, WAITING_CONNECTIONS, servers, new_clicks).await?;

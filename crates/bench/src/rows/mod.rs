@@ -83,6 +83,13 @@ pub(crate) fn ad(id: AdId) -> Ad {
     }
 }
 
+/// Whose `malloc` a bare route has: that of the service that it is compared with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Allocator {
+    Glibc,
+    Jemalloc,
+}
+
 /// A bare route in a process of its own; killed when it is dropped.
 pub(crate) struct BareRoute {
     process: Child,
@@ -90,10 +97,14 @@ pub(crate) struct BareRoute {
 }
 
 impl BareRoute {
-    pub(crate) async fn start(args: &[&str]) -> anyhow::Result<Self> {
+    pub(crate) async fn start(allocator: Allocator, args: &[&str]) -> anyhow::Result<Self> {
         let address = free_address();
         let this = std::env::current_exe().context("where this program is")?;
-        let mut command = children::bound_to_this_thread(this.as_os_str());
+        let program = match allocator {
+            Allocator::Glibc => this,
+            Allocator::Jemalloc => this.with_file_name("bench-with-jemalloc"),
+        };
+        let mut command = children::bound_to_this_thread(program.as_os_str());
         command.args(["bare", "--listen", &address.to_string()]).args(args).stdin(Stdio::null());
         let process = command.spawn().context("starting a bare route")?;
         until("the bare route listens", async || {
